@@ -1,0 +1,34 @@
+# Two commands: `make audit` gives the verdicts, `make test` checks the code. Both set up .venv on first use.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# pytest-xdist workers; 2 suits the smallest machines this is run on.
+WORKERS ?= 2
+ARGS   ?=
+
+.PHONY: audit test lint setup clean
+.DELETE_ON_ERROR:
+
+audit: $(READY)
+	$(BIN)/pytest audits/ $(ARGS)
+
+test: lint
+	$(BIN)/pytest tests/ -n $(WORKERS) --dist loadfile $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "SpecRef needs Python 3.10 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

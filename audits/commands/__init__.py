@@ -1,0 +1,1 @@
+"""The commands of ``specref``, one module each; every module has ``register(app)``."""

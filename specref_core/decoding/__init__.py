@@ -1,0 +1,1 @@
+"""The reverse process: schedules, unmasking policies, denoising, and speculation on top of it."""

@@ -1,0 +1,1 @@
+"""AR drafters: a draft, its character spans and its exact entropies."""

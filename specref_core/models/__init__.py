@@ -1,0 +1,1 @@
+"""Model classes for architectures the library lacks, loaded from hub checkpoints without remote code."""

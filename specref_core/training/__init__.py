@@ -1,0 +1,1 @@
+"""Losses and one small trainer, shared by the embedded pair and the block drafter."""
