@@ -17,7 +17,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--data-dir",
         type=Path,
         default=None,
-        help="folder with benchmark files (humaneval/, mbpp/, …); default: $SPECREF_DATA, else ../shared/data if present",
+        help="folder with benchmark files (humaneval/, mbpp/, …); default: $SPECREF_DATA, else ../shared/data",
     )
 
 
