@@ -28,8 +28,9 @@ class Tokenization:
 
     Attributes:
         token_ids: (n,) int64.
-        spans: (n, 2) int64, character offsets of each token in the text, half open. Starts and ends never decrease, and
-            where there is any token with text, every character of the text lies in a span.
+        spans: (n, 2) int64, character offsets of each token in the text, half open. Starts and ends never decrease (an
+            empty span stands where the span before it ends), and where any token has text, every character lies in a
+            span.
     """
 
     token_ids: NDArray[np.int64]

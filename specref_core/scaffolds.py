@@ -1,7 +1,7 @@
 """The controlled scaffolds of finding 1: the same number of kept draft tokens, chosen in different ways.
 
 The paper lifts code accuracy with a draft and concludes that structure was missing, but its scaffold keeps the answer
-of the drafter too. Here only *which* tokens are kept changes: structure, content, a random set, the ones SpecRef itself keeps.
+of the drafter too. Here only *which* tokens are kept changes: structure, content, any, or those that SpecRef keeps.
 """
 
 from __future__ import annotations
