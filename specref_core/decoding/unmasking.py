@@ -1,0 +1,123 @@
+"""Which of the hidden positions a step commits: confidences of predictions, and the choice among them.
+
+Everything here is a pure function of tensors. Logits come in as ``(n, vocab)``, one row a hidden position, so that no
+tensor of the whole canvas times the vocabulary ever exists.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Generator, Tensor
+
+
+def predict(
+    logits: Tensor,
+    *,
+    mask_token_id: int,
+    banned: Sequence[int] = (),
+    deferred: Sequence[int] = (),
+    temperature: float = 0.0,
+    generators: Sequence[Generator] = (),
+    model_dtype: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Choose a token for every row and say how confident the model is in it.
+
+    Args:
+        logits: (n, vocab), nats; overwritten.
+        mask_token_id: never chosen. It stays in the normaliser of the confidence, as in LLaDA's script, so that the
+            order of commitments is the script's wherever the script does not itself choose the mask.
+        banned: token ids that do not exist for this call (LLaDA's ``logits_eos_inf``).
+        deferred: token ids that may be chosen but have confidence 0, so that they are committed last
+            (``confidence_eos_eot_inf``, here for sampled tokens too).
+        temperature: 0 chooses the likeliest token; T > 0 adds T times Gumbel noise, in float64.
+        generators: for T > 0, one a row: the generator from which the row's vocabulary of noise is drawn, in row order.
+        model_dtype: compute confidences as a softmax in the logits' own dtype, as the script does, not in float32.
+
+    Returns:
+        tokens (n,) int64 and confidences (n,) in [0, 1]: the un-noised probability of each token.
+    """
+    if banned:
+        logits[:, list(banned)] = -torch.inf
+    if model_dtype:
+        return _predict_as_script(logits, mask_token_id, deferred, temperature, generators)
+    logits = logits.float()
+    mask_logit = logits[:, mask_token_id].clone()
+    logits[:, mask_token_id] = -torch.inf
+    top, tokens = logits.max(dim=-1)
+    if temperature > 0:
+        tokens = _gumbel_argmax(logits, temperature, generators)
+    chosen = logits.gather(1, tokens[:, None]).squeeze(1)
+    if deferred:
+        logits[:, list(deferred)] = -torch.inf
+        if mask_token_id in deferred:
+            mask_logit = torch.full_like(mask_logit, -torch.inf)
+    reference = torch.maximum(top, mask_logit)
+    normaliser = logits.sub_(reference[:, None]).exp_().sum(dim=-1) + (mask_logit - reference).exp()
+    confidence = (chosen - reference).exp() / normaliser
+    return tokens, _zero(confidence, tokens, deferred)
+
+
+def _predict_as_script(
+    logits: Tensor, mask_token_id: int, deferred: Sequence[int], temperature: float, generators: Sequence[Generator]
+) -> tuple[Tensor, Tensor]:
+    candidates = logits.clone()
+    candidates[:, mask_token_id] = -torch.inf
+    tokens = _gumbel_argmax(candidates, temperature, generators) if temperature > 0 else candidates.argmax(dim=-1)
+    if deferred:
+        logits[:, list(deferred)] = -torch.inf
+    confidence = logits.softmax(dim=-1).gather(1, tokens[:, None]).squeeze(1)
+    return tokens, _zero(confidence, tokens, deferred)
+
+
+def _zero(confidence: Tensor, tokens: Tensor, deferred: Sequence[int]) -> Tensor:
+    for token in deferred:
+        confidence = confidence.masked_fill(tokens == token, 0.0)
+    return confidence
+
+
+def _gumbel_argmax(logits: Tensor, temperature: float, generators: Sequence[Generator]) -> Tensor:
+    """Return argmax(logits + T * Gumbel), in float64 because float32 noise lowers the effective T (arXiv 2409.02908).
+
+    One row's noise at a time: the draws of a row then do not depend on how rows were grouped.
+    """
+    tokens = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
+    for position, (row, generator) in enumerate(zip(logits, generators, strict=True)):
+        noise = torch.rand(row.shape, dtype=torch.float64, device=row.device, generator=generator)
+        tokens[position] = (row.double() - temperature * torch.log(-torch.log(noise))).argmax()
+    return tokens
+
+
+def choose(confidence: Tensor, count: int) -> Tensor:
+    """Return the indices of the ``count`` most confident entries; of equal ones, the lowest.
+
+    Args:
+        confidence: (n,) one row's confidences.
+        count: how many, at most n.
+
+    Returns:
+        (count,) int64.
+    """
+    return confidence.sort(descending=True, stable=True).indices[:count]
+
+
+def choose_as_script(confidence: Tensor, count: int, *, places: Tensor, length: int) -> Tensor:
+    """Choose as LLaDA's script does: ``topk`` over the whole canvas, which settles ties in its own way.
+
+    Args:
+        confidence: (n,) one row's confidences.
+        count: how many, at most n.
+        places: (n,) int64 ascending, the canvas column of each.
+        length: columns of the canvas.
+
+    Returns:
+        (count,) int64 indices into ``confidence``.
+    """
+    whole = confidence.new_full((length,), -torch.inf)
+    whole[places] = confidence
+    return torch.searchsorted(places, whole.topk(count).indices)
