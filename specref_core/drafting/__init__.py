@@ -1,1 +1,1 @@
-"""AR drafters: a draft, its character spans and its exact entropies."""
+"""AR drafting: a text, the characters of each of its tokens, and the exact entropy of each (paper Eq. 1 and 2)."""
