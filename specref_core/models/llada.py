@@ -25,6 +25,7 @@ from transformers.models.llama.modeling_llama import LlamaPreTrainedModel
 
 from specref_core.errors import CheckpointError, InputError
 from specref_core.models.checkpoint import check_weights, load_tokenizer, locate, read_config
+from specref_core.models.partial_encoding import encode_at, supports
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -180,13 +181,21 @@ class LladaForMaskedLM(LlamaPreTrainedModel):  # type: ignore[no-untyped-call]  
         if position_ids is None and attention_mask is not None:
             position_ids = (attention_mask.long().cumsum(dim=1) - 1).clamp_min(0)
         source = _sources(input_ids, attention_mask) if self.config.prediction_shift else None
-        hidden: Tensor = self.model(
+        if positions is None:
+            hidden: Tensor = self.model(
+                input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
+            ).last_hidden_state
+            return hidden if source is None else hidden.take_along_dim(source[..., None], dim=1)
+        rows, columns = positions.to(input_ids.device).nonzero(as_tuple=True)
+        wanted = columns if source is None else source[rows, columns]
+        if supports(self.model):
+            return encode_at(
+                self.model, input_ids, rows, wanted, attention_mask=attention_mask, position_ids=position_ids
+            )
+        hidden = self.model(
             input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
         ).last_hidden_state
-        if positions is None:
-            return hidden if source is None else hidden.take_along_dim(source[..., None], dim=1)
-        rows, columns = positions.nonzero(as_tuple=True)
-        return hidden[rows, columns if source is None else source[rows, columns]]
+        return hidden[rows.to(hidden.device), wanted.to(hidden.device)]
 
     def forward(
         self,
