@@ -1,0 +1,216 @@
+"""The warm process that forks candidates, one at a time, inside the room built for it.
+
+Run as a script by the judge with ``python -I -S``; its one argument is the descriptor of the control socket. It loads
+what programs commonly import, isolates itself as far as the machine allows, reports the level reached, and then serves:
+
+* ``fork`` with a socket attached: start a candidate that speaks on that socket.
+* ``end``: kill everything that candidate left, clean its folder, report how it ended.
+
+An ``exited`` report comes unasked when the candidate dies before ``end``. Closing the control socket ends the zygote.
+"""
+
+# ruff: noqa: PTH - pathlib stays out of the process that candidates are forked from
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+from protocols.execution import candidate, kernel, landlock, namespaces
+from protocols.execution.isolation import level_of
+from protocols.execution.leftovers import empty_folder, end_children
+
+# Loaded before the fork, so that importing them costs a candidate nothing.
+_COMMON = (
+    "bisect", "cmath", "collections", "collections.abc", "copy", "dataclasses", "datetime", "decimal", "enum",
+    "fractions", "functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "queue", "random", "re",
+    "statistics", "string", "sys", "textwrap", "threading", "time", "typing",
+)  # fmt: skip
+_DESCRIPTORS = 256
+_FILE_SIZE = 64 << 20
+_STACK = 120 << 20  # below the 128 MiB that the kernel always keeps free under a main thread's stack
+_WORK_SIZE = 256 << 20
+
+
+class Zygote:
+    """Forks candidates under limits and ends them without remainder."""
+
+    def __init__(self, control: socket.socket, *, memory: int, processes: int, ceiling: str, folder: str) -> None:
+        self._control = control
+        self._memory = memory
+        self._processes = processes
+        self._work = folder
+        wish_namespaces = ceiling in ("namespaces", "full")
+        wish_landlock = ceiling in ("landlock", "full")
+        self._sources = namespaces.interpreter_sources()
+        self._inside = False
+        if wish_namespaces and namespaces.enter():
+            namespaces.build_root(sources=self._sources, size=_WORK_SIZE)
+            self._inside = True
+            self._work = namespaces.WORK
+        else:
+            kernel.adopt_orphans()
+        self._nobody = os.geteuid() == 0
+        self._limits = ceiling != "process"
+        self._landlock = wish_landlock and landlock.version() > 0
+        self.level = level_of(limits=self._limits, landlock=self._landlock, namespaces=self._inside)
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
+            score.write("1000")  # should the machine run out of memory, a candidate goes first
+        kernel.limit_arenas(2)
+
+    def serve(self) -> None:
+        """Answer the control socket until it closes."""
+        child = 0
+        while True:
+            message, descriptor = self._next(child)
+            if message is None:
+                return
+            if message["do"] == "fork":
+                child = self._fork(message, descriptor)
+                os.close(descriptor)
+            elif message["do"] == "end":
+                self._tell(self._end(child, message["grace"]))
+                child = 0
+
+    def _next(self, child: int) -> tuple[dict[str, Any] | None, int]:
+        """Wait for a message; report the candidate's death meanwhile."""
+        if child:
+            watch = os.pidfd_open(child)
+            try:
+                poll = select.poll()
+                poll.register(self._control, select.POLLIN)
+                poll.register(watch, select.POLLIN)
+                ready = {descriptor for descriptor, _ in poll.poll()}
+                if watch in ready and self._control.fileno() not in ready:
+                    # Looked at, not collected: its number must stay taken until everything else is dead.
+                    self._tell({"exited": True})
+            finally:
+                os.close(watch)
+        data, descriptors, _, _ = socket.recv_fds(self._control, 65536, 1)
+        return (json.loads(data), descriptors[0] if descriptors else -1) if data else (None, -1)
+
+    def _tell(self, message: dict[str, object]) -> None:
+        with contextlib.suppress(OSError):
+            self._control.send(json.dumps(message).encode())
+
+    def _fork(self, message: dict[str, Any], descriptor: int) -> int:
+        child = os.fork()
+        if child:
+            return child
+        try:
+            channel = self._confine(descriptor, message["timeout"])
+            candidate.live(channel, message["timeout"], self._memory)
+        finally:
+            os._exit(candidate.FAILED_TO_START)
+
+    def _confine(self, descriptor: int, timeout: float) -> socket.socket:
+        os.setsid()
+        os.dup2(descriptor, 3)
+        os.closerange(4, _DESCRIPTORS)
+        if not self._inside:
+            kernel.die_with_parent(signal.SIGKILL)
+        else:
+            kernel.unshare(kernel.CLONE_NEWIPC)
+        rules = -1
+        if self._landlock:
+            readable = ["/"] if self._inside else [*self._sources, *namespaces.SYSTEM, *namespaces.DEVICES]
+            writable = [self._work, "/dev/null", *([namespaces.SHARED_MEMORY] if self._inside else [])]
+            rules = landlock.ruleset(readable=readable, writable=writable)
+        os.chdir(self._work)
+        if self._nobody and self._inside:
+            os.setgroups([])
+            os.setresgid(namespaces.NOBODY, namespaces.NOBODY, namespaces.NOBODY)
+            os.setresuid(namespaces.NOBODY, namespaces.NOBODY, namespaces.NOBODY)
+        if self._limits:
+            self._set_limits(timeout)
+            kernel.drop_capabilities()
+            kernel.no_new_privileges()
+        if rules >= 0:
+            landlock.restrict(rules)
+            os.close(rules)
+        return socket.socket(fileno=3)
+
+    def _set_limits(self, timeout: float) -> None:
+        seconds = int(timeout * (os.cpu_count() or 1)) + 2  # all threads together; the judge's clock is the rule
+        for which, value in (
+            (resource.RLIMIT_AS, self._memory),
+            (resource.RLIMIT_STACK, _STACK),
+            (resource.RLIMIT_CPU, seconds),
+            (resource.RLIMIT_FSIZE, _FILE_SIZE),
+            (resource.RLIMIT_NOFILE, _DESCRIPTORS),
+            (resource.RLIMIT_NPROC, self._processes),
+            (resource.RLIMIT_CORE, 0),
+        ):
+            hard = resource.getrlimit(which)[1]
+            ceiling = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(which, (ceiling, ceiling))
+
+    def _end(self, child: int, grace: float) -> dict[str, object]:
+        """Kill the candidate and all it started, then clean up; say how the candidate itself ended."""
+        natural = self._wait(child, grace)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        if self._inside:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)  # everybody in this PID namespace but its process 1
+        status = end_children(child, whole_namespace=self._inside)
+        if self._inside:
+            if os.listdir(namespaces.WORK) or os.listdir(namespaces.SHARED_MEMORY):
+                namespaces.fresh_work(_WORK_SIZE)
+        else:
+            empty_folder(self._work)
+        return {"ended": status, "natural": natural}
+
+    @staticmethod
+    def _wait(child: int, grace: float) -> bool:
+        """Return whether the candidate died by itself within ``grace`` seconds; it is not collected yet."""
+        until = time.monotonic() + grace
+        while True:
+            found = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if found is not None:
+                return True
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.001)
+
+
+def main() -> None:
+    """Set up from the first message on the control socket, report the level, serve."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    control.set_inheritable(False)
+    settings = json.loads(control.recv(65536))
+    sys.path.pop(0)
+    for name in _COMMON:
+        __import__(name)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        zygote = Zygote(control, **settings)
+    except OSError as error:
+        control.send(
+            json.dumps({"level": None, "why": str(error), "errno": errno.errorcode.get(error.errno or 0)}).encode()
+        )
+        return
+    candidate.warm()
+    gc.collect()
+    gc.freeze()
+    control.send(json.dumps({"level": zygote.level}).encode())
+    zygote.serve()
+
+
+if __name__ == "__main__":
+    main()
