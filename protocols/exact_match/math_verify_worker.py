@@ -1,0 +1,47 @@
+"""The process that runs Math-Verify: reads pairs of answers as JSON lines, writes one verdict a line.
+
+It is killed from outside when it takes too long; an alarm with the system's own handler ends it also when its parent is
+gone. Nothing but verdicts can reach the answer channel: standard output is moved away before anything is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import signal
+import sys
+
+# sympy alone maps well under 1 GiB; more is an answer that explodes.
+_MEMORY_BYTES = 4 * 2**30
+
+
+def serve() -> None:
+    """Answer pairs until standard input ends."""
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    from math_verify import LatexExtractionConfig, parse, verify
+
+    logging.disable(logging.CRITICAL)
+    # The plain-expression extractor is left out: it hands text to sympy's eval.
+    config = [LatexExtractionConfig()]
+    channel.write("ready\n")
+    for line in sys.stdin:
+        gold, answer, seconds = json.loads(line)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            parsed = [
+                parse(f"${text}$", extraction_config=config, parsing_timeout=None, raise_on_error=False)
+                for text in (gold, answer)
+            ]
+            verdict = None if not all(parsed) else bool(verify(*parsed, timeout_seconds=None, raise_on_error=False))
+        except Exception:
+            verdict = None
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        channel.write(json.dumps(verdict) + "\n")
