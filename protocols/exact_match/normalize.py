@@ -1,6 +1,7 @@
 r"""Bring the many spellings of one answer to one: fonts, spacing, delimiters, unicode, separators, punctuation.
 
 Nothing here interprets an answer; ``\dfrac12`` becomes ``\frac12``, never ``0.5``. Every rule is a pass over the text.
+"""
 
 from __future__ import annotations
 
