@@ -14,9 +14,11 @@ import numpy as np
 import torch
 
 from specref_core.continuation import decode_continuation, encode_continuation
+from specref_core.cost import ModelShape, generation_flops
 from specref_core.drafting.checkpoint import load_causal_lm
 from specref_core.drafting.distribution import choose, shannon_entropy
 from specref_core.errors import CheckpointError, InputError
+from specref_core.fingerprint import settings_digest, tokenizer_digest, weights_digest
 from specref_core.generator import Draft
 from specref_core.seeding import row_seed
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from specref_core.generator import Budget
+    from specref_core.generator import Budget, LikelihoodRequest, LogLikelihood, MonteCarlo
 
 # Logits of a teacher-forced slice: at most this many numbers at once (256 MB in float32).
 _LOGITS_AT_ONCE = 1 << 26
@@ -74,6 +76,7 @@ class TransformersDrafter:
         self.vocab_size = int(config.vocab_size)
         self.context_window: int | None = getattr(config, "max_position_embeddings", None)
         self.end_ids = _end_ids(model, tokenizer)
+        self._weights: str | None = None
         accepted = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in accepted
         self._takes_logits_to_keep = "logits_to_keep" in accepted
@@ -167,6 +170,27 @@ class TransformersDrafter:
                     text, spans = decoded.text, decoded.spans
                 drafts[i] = _draft(text, targets[i], spans, values, self.vocab_size)
         return [drafts[i] for i in range(len(prompts))]
+
+    def log_likelihood(
+        self, requests: Sequence[LikelihoodRequest], *, monte_carlo: MonteCarlo, seed: int
+    ) -> list[list[LogLikelihood]]:
+        """Score every continuation of every request exactly; ``monte_carlo`` and ``seed`` change nothing."""
+        del monte_carlo, seed
+        from specref_core.likelihood import ar_log_likelihood
+
+        return ar_log_likelihood(self.model, self.tokenizer, requests)
+
+    def flops(self, prompt: str, draft: Draft) -> float:
+        """Return the operations of one cached generation, by the formulas of :mod:`specref_core.cost`."""
+        shape = ModelShape.of(self.model.config)
+        return generation_flops(shape, prompt=len(self._encode_prompts([prompt])[0]), generated=len(draft.token_ids))
+
+    def fingerprint(self) -> str:
+        """Name weights, tokenizer and settings; the batch size is no part, it changes nothing."""
+        if self._weights is None:
+            self._weights = weights_digest(self.model)
+        choices = (self.temperature, self.top_p, self.stop, self.model.dtype)
+        return settings_digest(self._weights, tokenizer_digest(self.tokenizer), *choices)
 
     @torch.inference_mode()
     def _write(self, rows: list[_Row]) -> None:

@@ -1,0 +1,199 @@
+"""Speculative refinement: an AR draft, its uncertain tokens hidden, a diffusion model that fills them (Algorithm 1).
+
+The order below is the paper's; comments carry the line numbers of its Algorithm 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from specref_core.alignment import project
+from specref_core.decoding.denoise import DenoiseSettings
+from specref_core.errors import InputError
+from specref_core.fingerprint import settings_digest
+from specref_core.generator import Completion, Projection
+from specref_core.masking import MaskPolicy, normalise
+from specref_core.standalone import Drafter, RefinerSettings, StandaloneDrafter, StandaloneRefiner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from specref_core.generator import (
+        Budget,
+        Draft,
+        Generator,
+        LikelihoodRequest,
+        LogLikelihood,
+        MonteCarlo,
+        Scaffold,
+    )
+
+
+class SpecRef:
+    """The hybrid pipeline as a generator.
+
+    Args:
+        drafter: the AR backend, q_phi.
+        refiner: the masked diffusion model, p_theta, with the settings of its reverse process.
+        policy: which draft tokens are hidden; the paper's choices by default.
+        name: how it is called in tables.
+    """
+
+    def __init__(
+        self,
+        drafter: Drafter,
+        refiner: StandaloneRefiner,
+        policy: MaskPolicy | None = None,
+        *,
+        name: str = "specref",
+    ) -> None:
+        self.name = name
+        self.drafter = StandaloneDrafter(drafter)
+        self.refiner = refiner
+        self.policy = policy or MaskPolicy()
+
+    def generate(self, prompts: Sequence[str], *, budget: Budget, seed: int) -> list[Completion]:
+        """Continue every prompt by Algorithm 1.
+
+        Args:
+            prompts: any texts.
+            budget: ``steps`` is S, ``max_new_tokens`` bounds the draft.
+            seed: with the prompt it decides every random choice, whatever shares the batch.
+        """
+        started = perf_counter()
+        drafts = self.draft(prompts, budget=budget, seed=seed)  # lines 1 and 2
+        canvases = []
+        for prompt, draft in zip(prompts, drafts, strict=True):
+            tokens = self.refiner.encode_draft(draft.text)
+            scores = self._scores(draft, tokens.spans)
+            masked = self.policy.mask(scores, draft.text, tokens.spans)  # lines 3 to 5
+            canvases.append(  # line 6
+                self.refiner.canvas(prompt, draft.text, tokens, masked, scores=scores, draft=draft)
+            )
+        seconds = (perf_counter() - started) / max(1, len(prompts))
+        refined = self.refiner.fill(prompts, canvases, budget=budget, seed=seed)  # lines 7 to 10
+        return [
+            self._with_draft_cost(completion, prompt, draft, seconds)
+            for completion, prompt, draft in zip(refined, prompts, drafts, strict=True)
+        ]
+
+    def draft(self, prompts: Sequence[str], *, budget: Budget, seed: int) -> list[Draft]:
+        """Return the drafts that ``generate`` starts from (lines 1 and 2)."""
+        return self.drafter.draft(prompts, budget=budget, seed=seed)
+
+    def project(self, draft: Draft) -> Projection:
+        """Return the refiner's tokens of a draft and the score of each, m_i of Eq. 6."""
+        tokens = self.refiner.encode_draft(draft.text)
+        return Projection(spans=tokens.spans, scores=self._scores(draft, tokens.spans))
+
+    def refine(
+        self, prompts: Sequence[str], scaffolds: Sequence[Scaffold], *, budget: Budget, seed: int
+    ) -> list[Completion]:
+        """Fill the hidden tokens of every scaffold, without drafting."""
+        return self.refiner.refine(prompts, scaffolds, budget=budget, seed=seed)
+
+    def components(self) -> Mapping[str, Generator]:
+        """Return the drafter alone and the refiner alone, with the same weights and settings."""
+        return {"drafter": self.drafter, "refiner": self.refiner}
+
+    def log_likelihood(
+        self, requests: Sequence[LikelihoodRequest], *, monte_carlo: MonteCarlo, seed: int
+    ) -> list[list[LogLikelihood]]:
+        """Return the refiner's estimates: a pipeline has no likelihood of its own (paper Table 2 scores it so too)."""
+        return self.refiner.log_likelihood(requests, monte_carlo=monte_carlo, seed=seed)
+
+    def fingerprint(self) -> str:
+        """Name the weights and settings of both models, and the mask policy."""
+        return settings_digest(self.drafter.fingerprint(), self.refiner.fingerprint(), self.policy.describe())
+
+    def _scores(self, draft: Draft, spans: Any) -> Any:
+        """Eq. 6: entropies through the characters to the refiner's tokens, then normalised by log |V|."""
+        return normalise(project(draft.entropies, draft.spans, spans, how=self.policy.how), draft.vocab_size)
+
+    def _with_draft_cost(self, completion: Completion, prompt: str, draft: Draft, seconds: float) -> Completion:
+        assert completion.cost is not None  # the refiner always measures itself
+        return replace(
+            completion,
+            cost=replace(
+                completion.cost,
+                drafted_tokens=len(draft.token_ids),
+                seconds=completion.cost.seconds + seconds,
+                flops=completion.cost.flops + self.drafter.drafter.flops(prompt, draft),
+            ),
+        )
+
+
+def from_pretrained(
+    drafter: str | Path | Drafter,
+    refiner: str | Path,
+    *,
+    name: str = "specref",
+    drafter_temperature: float = 0.0,
+    drafter_top_p: float = 1.0,
+    drafter_quantization: str | None = None,
+    drafter_revision: str | None = None,
+    refiner_quantization: Any = None,
+    refiner_revision: str | None = None,
+    dtype: str = "auto",
+    device_map: Any = None,
+    **overrides: Any,
+) -> SpecRef:
+    """Load a pipeline from two checkpoint directories or hub names.
+
+    Args:
+        drafter: a causal LM, or a drafter already made (another backend's).
+        refiner: a checkpoint in the LLaDA layout.
+        name: how it is called in tables.
+        drafter_temperature: 0 drafts greedily.
+        drafter_top_p: nucleus of a sampled draft.
+        drafter_quantization: ``4bit``, ``8bit`` or ``None``.
+        drafter_revision: of a hub name.
+        refiner_quantization: as the drafter's.
+        refiner_revision: of a hub name.
+        dtype: of both models.
+        device_map: of both models.
+        **overrides: any field of :class:`MaskPolicy` (``k``, ``window`` …), :class:`RefinerSettings` (``slack``,
+            ``chat``, ``batch_size`` …) or :class:`DenoiseSettings` (``steps``, ``temperature`` …), by name.
+
+    Raises:
+        InputError: an override is no such field, or a value cannot be used.
+        CheckpointError: a checkpoint is missing or damaged.
+    """
+    kinds = (MaskPolicy, RefinerSettings, DenoiseSettings)
+    known = {f.name: kind for kind in kinds for f in fields(kind)} | {"denoise": None}
+    unknown = sorted(key for key in overrides if known.get(key) is None)
+    if unknown:
+        accepted = ", ".join(sorted(key for key, kind in known.items() if kind))
+        raise InputError(f"{', '.join(unknown)}: no such setting; expected some of: {accepted}")
+    given: dict[Any, dict[str, Any]] = {
+        kind: {key: value for key, value in overrides.items() if known[key] is kind} for kind in kinds
+    }
+    policy = MaskPolicy(**given[MaskPolicy])
+    settings = RefinerSettings(denoise=DenoiseSettings(**given[DenoiseSettings]), **given[RefinerSettings])
+    if hasattr(drafter, "draft"):
+        backend: Any = drafter
+    else:
+        from specref_core.drafting.transformers import TransformersDrafter
+
+        backend = TransformersDrafter.from_pretrained(
+            drafter,
+            dtype=dtype,
+            device_map=device_map,
+            quantization=drafter_quantization,
+            revision=drafter_revision,
+            temperature=drafter_temperature,
+            top_p=drafter_top_p,
+            batch_size=settings.batch_size,
+        )
+    loaded = StandaloneRefiner.from_pretrained(
+        refiner,
+        settings,
+        dtype=dtype,
+        device_map=device_map,
+        quantization=refiner_quantization,
+        revision=refiner_revision,
+    )
+    return SpecRef(backend, loaded, policy, name=name)
