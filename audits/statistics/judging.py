@@ -127,7 +127,7 @@ def decide(
         )
         # An interval that clears the margin and was held back by Holm needs more than it has.
         needed = None if needed is None else max(needed, comparison.n + 1)
-    p_value = comparison.p_value if adjusted_p is None else adjusted_p
+    held = "" if adjusted_p is None else f", Holm-adjusted p={adjusted_p:.2g}"
     return Verdict(
         claim=claim,
         system=system,
@@ -137,8 +137,8 @@ def decide(
         low=comparison.low * scale,
         high=comparison.high * scale,
         n=comparison.n,
-        p_value=None if math.isnan(p_value) else p_value,
-        test=comparison.test if adjusted_p is None else f"{comparison.test}, Holm",
+        p_value=None if math.isnan(comparison.p_value) else comparison.p_value,
+        test=comparison.test + held,
         unit=unit,
         reason=reason,
         n_needed=needed,

@@ -1,0 +1,58 @@
+"""``specref audit``: the audits, run by pytest."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+AUDITS = Path(__file__).resolve().parent.parent
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(
+        "audit",
+        # Everything after the command belongs to pytest, its --help included.
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["--help"]},
+    )(command)
+
+
+def command(
+    context: typer.Context,
+    record: Annotated[
+        bool, typer.Option("--record", help="Rewrite the recorded verdicts of the shipped sources; review the diff.")
+    ] = False,
+) -> None:
+    """Run the audits and print a table of verdicts: pytest underneath, with its options and its exit code.
+
+    Options of the audits: --limit N (problems a benchmark, 0 for all), --seed N, --data-dir DIR (benchmark files),
+    --samples FILE_OR_DIR (sample files of other harnesses), --mode reproduce|guard. Every pytest option works too:
+    -k post_processing, -n auto, -x, -v.
+
+    reproduce, the default mode, asks whether a finding of the paper holds; guard asks whether its hazard is absent
+    from your own samples, which is what another project's CI wants. Inconclusive is a skip in both, never a pass.
+
+    Examples: specref audit -k published · specref audit --samples out.jsonl --mode guard
+    """
+    import pytest
+
+    arguments = list(context.args)
+    if record:
+        arguments.append("--record")
+    sys.exit(pytest.main([*_defaults(arguments), *arguments]))
+
+
+def _defaults(arguments: list[str]) -> list[str]:
+    """Return what pytest needs to find the audits from any folder, installed or in a checkout."""
+    named = any(Path(argument.partition("::")[0]).exists() for argument in arguments if not argument.startswith("-"))
+    return [
+        *(() if named else (str(AUDITS),)),
+        "-p",
+        "audits.plugin",
+        "--import-mode=importlib",
+        "-o",
+        "xfail_strict=true",
+    ]
