@@ -1,0 +1,191 @@
+"""``specref run``: measure a generator on a benchmark, with a ledger that an interrupted run continues from."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from specref_core.errors import GeneratorError, InputError, LedgerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.console import Console
+
+    from protocols.measure import Status
+    from protocols.scores import Scores
+
+SCHEMA = "specref.run/1"
+_INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("run")(run)
+
+
+def run(
+    *,
+    generator: Annotated[str, typer.Option(help="What to measure: pkg.mod:factory or path/to/file.py:factory.")],
+    benchmark: Annotated[str, typer.Option(help="humaneval, mbpp, gsm8k, math, bbh, arc_challenge or hellaswag.")],
+    steps: Annotated[
+        str, typer.Option(help="Nominal denoising steps, as 8,16,32,64; left out, the generator chooses.")
+    ] = "",
+    seeds: Annotated[str, typer.Option(help="Seeds, as 0,1,2: one completion a problem for each.")] = "0",
+    ledger: Annotated[
+        Path | None, typer.Option(help="Keep every sample in this file; run again to continue from it.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many problems.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder of benchmark files; else $SPECREF_DATA.")] = None,
+    pipeline: Annotated[str, typer.Option(help="From completion to program (code benchmarks).")] = "extract",
+    timeout: Annotated[float, typer.Option(help="Seconds a program may run.")] = 10.0,
+    require_isolation: Annotated[
+        str | None, typer.Option(help="Refuse to run programs below this isolation level.")
+    ] = None,
+    grader: Annotated[str, typer.Option(help="strict or lenient (answer benchmarks).")] = "lenient",
+    metric: Annotated[str, typer.Option(help="acc_norm or acc (multiple choice).")] = "acc_norm",
+    monte_carlo: Annotated[
+        str, typer.Option(help="Likelihood estimate as samples,batch,scheme (multiple choice).")
+    ] = "128,8,systematic",
+    batch_size: Annotated[int, typer.Option(min=1, help="Prompts a call of the generator.")] = 8,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens a completion may have.")] = 256,
+    workers: Annotated[int, typer.Option(min=1, help="Judging processes.")] = 2,
+    traces: Annotated[bool, typer.Option("--traces", help="Keep each completion's trace in the ledger.")] = False,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Write the scores here, samples included.")] = None,
+) -> None:
+    """Measure a generator: score, 95 % interval and cost at each step count.
+
+    Every sample is stored in --ledger as soon as it is scored. A run that was stopped, by Ctrl-C or by kill -9,
+    continues where it was; several runs may share one ledger and its work.
+
+    Exit codes: 0 measured, 2 an input, ledger or generator cannot be used, 130 stopped by Ctrl-C.
+    """
+    from rich.console import Console
+
+    from protocols.ledger import Ledger
+    from protocols.loaders import load_problems
+    from protocols.measure import sweep
+    from protocols.scores import table
+    from protocols.scoring import ScoringSettings
+    from specref_core.generator import Budget, MonteCarlo
+    from specref_core.loading import load
+
+    seed_list = _numbers("--seeds", seeds)
+    step_counts: list[int | None] = [*_numbers("--steps", steps)] or [None]
+    budgets = [Budget(steps=count, max_new_tokens=max_new_tokens) for count in step_counts]
+    if len(set(budgets)) != len(budgets):
+        raise InputError(f"--steps {steps}: a step count is given twice")
+    settings = ScoringSettings(
+        pipeline=pipeline,
+        timeout=timeout,
+        require_isolation=require_isolation,
+        grader=grader,
+        monte_carlo=MonteCarlo(*_monte_carlo(monte_carlo)),
+        choice_metric=metric,
+        workers=workers,
+    )
+    if json_path is not None:
+        _require_place(json_path)
+    problems = load_problems(benchmark, data_dir=data_dir, limit=limit)
+    out, err = Console(), Console(stderr=True)
+    measured: list[Scores] = []
+    status = 0
+    failure: GeneratorError | LedgerError | None = None
+    with Ledger(ledger) as book:
+        measured_with = load(generator)
+        try:
+            with _bar(err, len(budgets) * len(problems) * len(seed_list)) as progress:
+                sweep(
+                    measured_with,
+                    problems,
+                    budgets=budgets,
+                    seeds=seed_list,
+                    ledger=book,
+                    settings=settings,
+                    batch_size=batch_size,
+                    traces=traces,
+                    progress=progress,
+                    on_scores=measured.append,
+                )
+        except KeyboardInterrupt:
+            status = _INTERRUPTED
+        except (GeneratorError, LedgerError) as error:
+            failure = error
+    measured = [scores for scores in measured if scores.n]
+    if measured:
+        out.print(table(measured))
+        for scores in measured:
+            out.print(str(scores.signature), highlight=False, markup=False, soft_wrap=True)
+    if json_path is not None and measured and failure is None:
+        _write_json(json_path, {"schema": SCHEMA, "scores": [scores.as_dict() for scores in measured]})
+    if failure is not None:
+        raise failure
+    if status == _INTERRUPTED:
+        kept = f"run again with --ledger {ledger} to continue" if ledger else "give --ledger to keep samples next time"
+        err.print(f"stopped: {kept}", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(status)
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")] if text.strip() else []
+    for part in parts:
+        if not part.removeprefix("-").isdecimal():
+            raise InputError(f"{option} {text}: {part!r} is not a whole number; expected a list as 8,16,32")
+    return [int(part) for part in parts]
+
+
+def _monte_carlo(text: str) -> tuple[int, int, str]:
+    parts = [part.strip() for part in text.split(",")]
+    try:
+        samples, batch, scheme = int(parts[0]), int(parts[1]), parts[2]
+    except (ValueError, IndexError):
+        raise InputError(f"--monte-carlo {text}: expected samples,batch,scheme as 128,8,systematic") from None
+    return samples, batch, scheme
+
+
+@contextmanager
+def _bar(console: Console, total: int) -> Iterator[Callable[[Status], None]]:
+    """Show one bar over all budgets; without a terminal nothing is drawn."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("samples", total=total)
+        done: dict[object, int] = {}
+
+        def show(status: Status) -> None:
+            done[status.budget] = status.done
+            share = 100 * status.correct / status.done if status.done else 0.0
+            name = "samples" if status.budget.steps is None else f"S={status.budget.steps}"
+            bar.update(task, completed=sum(done.values()), description=f"{name}  {share:.1f} %")
+
+        yield show
+
+
+def _require_place(path: Path) -> None:
+    if path.is_dir():
+        raise InputError(f"--json {path} is a folder; name a file")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"--json {path}: the folder {path.absolute().parent} does not exist; create it first")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise InputError(f"--json {path}: the folder {path.absolute().parent} cannot be written")
+
+
+def _write_json(path: Path, content: dict[str, object]) -> None:
+    """Write a whole file or none."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1, allow_nan=False)
+            file.write("\n")
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,378 @@
+"""Generator × benchmark × budget × seeds → scores: streamed to a ledger, resumable, shared between processes.
+
+Each round claims a batch of samples that nobody has scored, has the generator answer those without a stored completion,
+stores the answers, and hands the batch to the scorer, which judges it while the next batch is generated. Whatever a run
+stored, the next one finds: its result is read from the ledger alone, so that a run that was interrupted, shared or
+done at once gives the same scores.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from protocols.ledger import Ledger, SampleKey
+from protocols.score import Failure
+from protocols.scores import SampleScore, Scores
+from protocols.scoring import Scorer, ScoringSettings, open_scorer
+from protocols.signature import Signature
+from specref_core.errors import GeneratorError, InputError
+from specref_core.generator import Budget
+from specref_core.loading import fingerprint
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from protocols.problems import Problem
+    from specref_core.generator import Completion, Generator
+
+    Progress = Callable[["Status"], None]
+
+_WAIT_SECONDS = 0.05  # between looks at samples that another process is working on
+_BATCHES_AHEAD = 2  # generated and not yet scored: enough to keep both sides busy, few enough to lose little
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far one budget's measurement is.
+
+    Attributes:
+        budget: the budget being measured.
+        done: samples scored, those found in the ledger included.
+        correct: of these, the correct ones.
+        planned: samples in all.
+    """
+
+    budget: Budget
+    done: int
+    correct: int
+    planned: int
+
+
+def measure(
+    generator: Generator,
+    benchmark: str | Sequence[Problem],
+    *,
+    budget: Budget | None = None,
+    seeds: Sequence[int] = (0,),
+    ledger: Ledger | str | os.PathLike[str] | None = None,
+    settings: ScoringSettings | None = None,
+    batch_size: int = 8,
+    data_dir: Path | None = None,
+    limit: int | None = None,
+    traces: bool = False,
+    progress: Progress | None = None,
+) -> Scores:
+    """Measure one generator on one benchmark at one budget.
+
+    Args:
+        generator: what is measured.
+        benchmark: a known name, or the problems themselves (of one kind).
+        budget: what one completion may cost.
+        seeds: one completion a problem for each; ``generate`` receives the seed as it stands.
+        ledger: an open ledger, the path of one, or ``None`` for one in memory.
+        settings: the choices of the benchmark's protocol.
+        batch_size: prompts a call of ``generate``; a contract-keeping generator's results do not depend on it.
+        data_dir: where the benchmark's files are, for a benchmark given by name.
+        limit: only the first so many problems, for a benchmark given by name.
+        traces: keep each completion's trace, in the ledger too.
+        progress: called for every sample that has its verdict, also from another thread.
+
+    Raises:
+        InputError: an argument cannot be used.
+        GeneratorError: the generator broke its contract; every sample scored before it is in the ledger.
+        LedgerError: the ledger cannot be used or written.
+    """
+    return sweep(
+        generator,
+        benchmark,
+        budgets=[budget or Budget()],
+        seeds=seeds,
+        ledger=ledger,
+        settings=settings,
+        batch_size=batch_size,
+        data_dir=data_dir,
+        limit=limit,
+        traces=traces,
+        progress=progress,
+    )[0]
+
+
+def sweep(
+    generator: Generator,
+    benchmark: str | Sequence[Problem],
+    *,
+    budgets: Sequence[Budget],
+    seeds: Sequence[int] = (0,),
+    ledger: Ledger | str | os.PathLike[str] | None = None,
+    settings: ScoringSettings | None = None,
+    batch_size: int = 8,
+    data_dir: Path | None = None,
+    limit: int | None = None,
+    traces: bool = False,
+    progress: Progress | None = None,
+    on_scores: Callable[[Scores], None] | None = None,
+) -> list[Scores]:
+    """Measure at several budgets, one after the other.
+
+    Args:
+        generator: as for :func:`measure`, like every argument not named below.
+        benchmark: as there.
+        budgets: in the order wanted.
+        seeds: as there.
+        ledger: as there.
+        settings: as there.
+        batch_size: as there.
+        data_dir: as there.
+        limit: as there.
+        traces: as there.
+        progress: as there.
+        on_scores: called with each budget's scores as soon as they are complete, and, when the sweep ends early by
+            any error or Ctrl-C, with what was scored of the budget at work before the error goes on its way.
+    """
+    from protocols.loaders import load_problems
+
+    if isinstance(benchmark, str):
+        problems: Sequence[Problem] = load_problems(benchmark, data_dir=data_dir, limit=limit)
+    else:
+        problems = list(benchmark)
+    _check(problems, seeds, batch_size, benchmark if isinstance(benchmark, str) else "the benchmark given")
+    settings = settings or ScoringSettings()
+    measured = []
+    with ExitStack() as stack:
+        book = ledger if isinstance(ledger, Ledger) else stack.enter_context(Ledger(ledger))
+        scorer = stack.enter_context(open_scorer(problems, settings))
+        for budget in budgets:
+            run = _Run(generator, problems, budget, seeds, book, scorer, batch_size, traces, progress)
+            try:
+                run.work()
+            except BaseException:
+                if on_scores is not None:
+                    on_scores(run.scores())
+                raise
+            scores = run.scores()
+            measured.append(scores)
+            if on_scores is not None:
+                on_scores(scores)
+    return measured
+
+
+@dataclass(slots=True)
+class _Item:
+    """One sample of a run."""
+
+    problem: Problem
+    key: SampleKey
+
+
+@dataclass(slots=True)
+class _Run:
+    """One budget's measurement."""
+
+    generator: Generator
+    problems: Sequence[Problem]
+    budget: Budget
+    seeds: Sequence[int]
+    ledger: Ledger
+    scorer: Scorer
+    batch_size: int
+    traces: bool
+    progress: Progress | None
+    items: list[_Item] = field(default_factory=list)
+    scoring: str = ""
+    stop: threading.Event = field(default_factory=threading.Event)
+    tally: threading.Lock = field(default_factory=threading.Lock)
+    done: int = 0
+    correct: int = 0
+
+    def __post_init__(self) -> None:
+        from protocols.loaders import data_digest
+
+        settings = "|".join(f"{k}:{v}" for k, v in self.scorer.production_parts(self.budget).items())
+        self.scoring = str(Signature.of(**self.scorer.scoring_parts()))
+        name, print_ = self.generator.name, fingerprint(self.generator)
+        digests = [data_digest([problem]) for problem in self.problems]
+        self.items = [
+            _Item(problem, SampleKey(name, print_, problem.benchmark, digest, problem.task_id, settings, int(seed)))
+            for seed in self.seeds
+            for problem, digest in zip(self.problems, digests, strict=True)
+        ]
+
+    def work(self) -> None:
+        """Score every sample that has no verdict yet, or wait for the process that is at it."""
+        pending = deque(item for item in self.items if not self._look(item))
+        self._tell(0, 0)
+        if not pending:
+            return
+        under_way: deque[Future[None]] = deque()
+        with ThreadPoolExecutor(1, thread_name_prefix="specref-scoring") as pool:
+            try:
+                while pending or under_way:
+                    batch = self._claim(pending)
+                    if not batch:
+                        if under_way:
+                            under_way.popleft().result()
+                        elif pending:
+                            time.sleep(_WAIT_SECONDS)
+                        continue
+                    self._produce(batch)
+                    under_way.append(pool.submit(self._score, batch))
+                    while len(under_way) > _BATCHES_AHEAD or (under_way and under_way[0].done()):
+                        under_way.popleft().result()
+            except GeneratorError:
+                for future in under_way:  # what was generated before is scored before the culprit is named
+                    future.result()
+                raise
+            except BaseException:
+                self.stop.set()
+                for future in under_way:
+                    future.cancel()
+                raise
+            finally:
+                for item in self.items:
+                    self.ledger.release(item.key)
+
+    def scores(self) -> Scores:
+        """Read what was scored from the ledger."""
+        samples = []
+        for item in self.items:
+            score = self.ledger.find_score(item.key, self.scoring)
+            completion = self.ledger.find_completion(item.key) if score is not None else None
+            if score is None or completion is None:
+                continue
+            trace = completion.trace if self.traces else None
+            samples.append(
+                SampleScore(item.problem.task_id, item.key.seed, completion.text, score, completion.cost, trace)
+            )
+        return Scores(
+            system=self.generator.name,
+            benchmark=_name(self.problems),
+            budget=self.budget,
+            samples=tuple(samples),
+            planned=len(self.items),
+            signature=self._signature(len(samples)),
+        )
+
+    def _signature(self, scored: int) -> Signature:
+        from protocols.loaders import data_digest
+
+        key = self.items[0].key
+        own = self.scorer.scoring_parts()
+        return Signature.of(
+            system=f"{key.system}@{key.fingerprint}",
+            benchmark=_name(self.problems),
+            data=data_digest(self.problems),
+            n=len(self.problems),
+            scored=None if scored == len(self.items) else f"{scored} of {len(self.items)}",
+            **own,
+            **self.scorer.production_parts(self.budget),
+            seeds=list(self.seeds),
+        )
+
+    def _look(self, item: _Item) -> bool:
+        """Whether the ledger has the item's verdict."""
+        score = self.ledger.find_score(item.key, self.scoring)
+        if score is not None:
+            self._tell(1, int(score.correct))
+        return score is not None
+
+    def _claim(self, pending: deque[_Item]) -> list[_Item]:
+        """Take the next samples of one seed that nobody else is at; those that others are at stay pending."""
+        batch: list[_Item] = []
+        for _ in range(len(pending)):
+            item = pending.popleft()
+            if batch and (len(batch) == self.batch_size or item.key.seed != batch[0].key.seed):
+                pending.appendleft(item)
+                break
+            if not self.ledger.claim(item.key):
+                pending.append(item)
+            elif self._look(item):  # somebody finished it in the meantime
+                self.ledger.release(item.key)
+            else:
+                batch.append(item)
+        return batch
+
+    def _produce(self, batch: list[_Item]) -> None:
+        missing = [item for item in batch if self.ledger.find_completion(item.key) is None]
+        if not missing:
+            return
+        problems = [item.problem for item in missing]
+        try:
+            made = self.scorer.produce(self.generator, problems, budget=self.budget, seed=missing[0].key.seed)
+        except GeneratorError as error:
+            tasks = ", ".join(problem.task_id for problem in problems[:4]) + (", …" if len(problems) > 4 else "")
+            raise GeneratorError(f"{error} (while answering {tasks}; earlier samples are kept)") from error
+        self.ledger.add_completions(
+            (item.key, completion if self.traces else _without_trace(completion))
+            for item, completion in zip(missing, made, strict=True)
+        )
+
+    def _score(self, batch: list[_Item]) -> None:
+        # A verdict "killed" may be the work of an operator or of the system's memory killer; only a second one counts.
+        doubtful = self._judge(batch, settle=False)
+        if doubtful and not self.stop.is_set():
+            self._judge(doubtful, settle=True)
+
+    def _judge(self, batch: list[_Item], *, settle: bool) -> list[_Item]:
+        texts = []
+        for item in batch:
+            stored = self.ledger.find_completion(item.key)
+            assert stored is not None
+            texts.append((item.problem, stored.text))
+        doubtful = []
+        verdicts = self.scorer.score_many(texts)
+        for item in batch:
+            if self.stop.is_set():
+                break
+            score = next(verdicts)
+            if score.failure is Failure.KILLED and not settle:
+                doubtful.append(item)
+                continue
+            kept = self.ledger.add_score(item.key, self.scoring, score)
+            self.ledger.release(item.key)
+            self._tell(1, int(kept.correct))
+        return doubtful
+
+    def _tell(self, done: int, correct: int) -> None:
+        with self.tally:
+            self.done += done
+            self.correct += correct
+            status = Status(self.budget, self.done, self.correct, len(self.items))
+        if self.progress is not None:
+            self.progress(status)
+
+
+def _without_trace(completion: Completion) -> Completion:
+    from dataclasses import replace
+
+    return replace(completion, trace=None)
+
+
+def _name(problems: Sequence[Problem]) -> str:
+    return "+".join(sorted({problem.benchmark for problem in problems}))
+
+
+def _check(problems: Sequence[Problem], seeds: Sequence[int], batch_size: int, name: str) -> None:
+    if not problems:
+        raise InputError(f"{name} has no problems to measure")
+    seen: set[tuple[str, str]] = set()
+    for problem in problems:
+        if (identity := (problem.benchmark, problem.task_id)) in seen:
+            raise InputError(f"task id {problem.task_id!r} occurs twice in {name}; a sample must be nameable")
+        seen.add(identity)
+    if not seeds:
+        raise InputError("seeds is empty; give at least one")
+    for seed in seeds:
+        if isinstance(seed, bool) or not hasattr(seed, "__index__") or seed < 0:
+            raise InputError(f"seed {seed!r}: expected a whole number that is not negative")
+    if len(set(seeds)) != len(seeds):
+        raise InputError(f"seeds {list(seeds)} repeat; equal seeds give equal samples, which are no new evidence")
+    if batch_size < 1:
+        raise InputError(f"batch_size={batch_size!r}: expected at least one prompt a batch")

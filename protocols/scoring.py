@@ -1,0 +1,259 @@
+"""How a benchmark's samples are produced and scored: one small seam behind which the three protocols stand.
+
+A protocol turns problems into texts (a completion; for Protocol C the likelihoods, spelled as JSON) and texts into
+verdicts. What either step depends on it names, so that the ledger can tell rows apart and a signature can be printed.
+A new protocol is one more class with these four methods and a line in :func:`open_scorer`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from protocols.problems import AnswerProblem, ChoiceProblem, CodeProblem, Problem
+from protocols.score import Score
+from specref_core.errors import GeneratorError, InputError
+from specref_core.generator import (
+    Budget,
+    Completion,
+    Generator,
+    HasLogLikelihood,
+    LogLikelihood,
+    MonteCarlo,
+)
+from specref_core.loading import generate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from protocols.exact_match import Grader
+    from protocols.execution.judge import Judge
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringSettings:
+    """Every choice of the three protocols; a benchmark reads those of its own.
+
+    Attributes:
+        pipeline: from raw completion to program (``protocols.execution.completion.PIPELINES``).
+        timeout: seconds a program may run, wall clock.
+        require_isolation: refuse to run candidates below this isolation level.
+        grader: ``strict`` or ``lenient``, for answers.
+        monte_carlo: how likelihoods are estimated, for choices.
+        choice_metric: ``acc_norm`` (log-likelihood a character) or ``acc`` (their sum), for choices.
+        workers: judging processes; never moves a score.
+    """
+
+    pipeline: str = "extract"
+    timeout: float = 10.0
+    require_isolation: str | None = None
+    grader: str = "lenient"
+    monte_carlo: MonteCarlo = field(default_factory=MonteCarlo)
+    choice_metric: str = "acc_norm"
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.timeout) and self.timeout > 0):
+            raise InputError(f"timeout={self.timeout!r}: expected a positive number of seconds")
+        if self.choice_metric not in ("acc", "acc_norm"):
+            raise InputError(f"choice_metric={self.choice_metric!r}: expected acc or acc_norm")
+        if self.workers < 1:
+            raise InputError(f"workers={self.workers!r}: expected at least one judging process")
+
+
+class Scorer(Protocol):
+    """One protocol, open for work."""
+
+    def production_parts(self, budget: Budget) -> dict[str, object]:
+        """Name what the produced text depends on, besides the generator, the problem and the seed."""
+        ...
+
+    def scoring_parts(self) -> dict[str, object]:
+        """Name what the verdict on a text depends on, the protocol's own name first."""
+        ...
+
+    def produce(
+        self, generator: Generator, problems: Sequence[Problem], *, budget: Budget, seed: int
+    ) -> list[Completion]:
+        """Have the generator answer every problem: one completion a problem, in order."""
+        ...
+
+    def score_many(self, items: Iterable[tuple[Problem, str]]) -> Iterator[Score]:
+        """Judge texts, in order, each verdict as soon as it is known."""
+        ...
+
+
+@contextmanager
+def open_scorer(problems: Sequence[Problem], settings: ScoringSettings) -> Iterator[Scorer]:
+    """Start what scores these problems (judging processes, say) and stop it at the end.
+
+    Raises:
+        InputError: the problems are of several kinds or benchmarks, or a setting is unknown.
+    """
+    kinds = {type(problem) for problem in problems}
+    benchmarks = sorted({problem.benchmark for problem in problems})
+    if len(kinds) != 1:
+        told = ", ".join(sorted(kind.__name__ for kind in kinds)) or "none"
+        raise InputError(f"expected problems of one kind, got {told}; measure each benchmark by itself")
+    kind = kinds.pop()
+    if kind is CodeProblem:
+        from protocols.execution.completion import PIPELINES
+        from protocols.execution.judge import Judge, Limits
+
+        if settings.pipeline not in PIPELINES:
+            raise InputError(f"pipeline {settings.pipeline!r} is unknown; the known ones: {', '.join(PIPELINES)}")
+        limits = Limits(timeout=settings.timeout)
+        with Judge(workers=settings.workers, limits=limits, require_isolation=settings.require_isolation) as judge:
+            yield CodeScorer(judge, settings)
+    elif kind is AnswerProblem:
+        from protocols.exact_match import Grader
+
+        if len(benchmarks) != 1:
+            raise InputError(f"answers of several benchmarks ({', '.join(benchmarks)}); measure each by itself")
+        with Grader(benchmark=benchmarks[0], grader=settings.grader, workers=settings.workers) as grader:
+            yield AnswerScorer(grader)
+    else:
+        yield ChoiceScorer(settings)
+
+
+def continue_prompts(
+    generator: Generator, problems: Sequence[Problem], *, budget: Budget, seed: int
+) -> list[Completion]:
+    """Have the generator continue every problem's prompt.
+
+    The seed is passed on as it stands: a generator draws each prompt's randomness from the seed and the prompt, so
+    that no batch, order or interruption can change a completion.
+    """
+    prompts = [problem.prompt for problem in problems if not isinstance(problem, ChoiceProblem)]
+    return generate(generator, prompts, budget=budget, seed=seed)
+
+
+@dataclass(frozen=True, slots=True)
+class CodeScorer:
+    """Protocol A: the completion becomes a program, the program is executed."""
+
+    judge: Judge
+    settings: ScoringSettings
+
+    def production_parts(self, budget: Budget) -> dict[str, object]:
+        """Name the budget."""
+        return asdict(budget)
+
+    def scoring_parts(self) -> dict[str, object]:
+        """Name the pipeline, the time limit and the isolation in force."""
+        return {
+            "protocol": "execution",
+            "pipeline": self.settings.pipeline,
+            "timeout": self.settings.timeout,
+            "isolation": self.judge.isolation,
+        }
+
+    def produce(
+        self, generator: Generator, problems: Sequence[Problem], *, budget: Budget, seed: int
+    ) -> list[Completion]:
+        """Continue the prompts."""
+        return continue_prompts(generator, problems, budget=budget, seed=seed)
+
+    def score_many(self, items: Iterable[tuple[Problem, str]]) -> Iterator[Score]:
+        """Build each program and run it."""
+        from protocols.execution.completion import build_program
+
+        def programs() -> Iterator[tuple[CodeProblem, str]]:
+            for problem, text in items:
+                assert isinstance(problem, CodeProblem)
+                yield problem, build_program(problem, text, self.settings.pipeline)
+
+        return self.judge.score_many(programs())
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerScorer:
+    """Protocol B: the answer is taken from the completion and compared with the reference."""
+
+    grader: Grader
+
+    def production_parts(self, budget: Budget) -> dict[str, object]:
+        """Name the budget."""
+        return asdict(budget)
+
+    def scoring_parts(self) -> dict[str, object]:
+        """Name the grader and its version."""
+        return {"protocol": "exact-match", "grader": self.grader.name}
+
+    def produce(
+        self, generator: Generator, problems: Sequence[Problem], *, budget: Budget, seed: int
+    ) -> list[Completion]:
+        """Continue the prompts."""
+        return continue_prompts(generator, problems, budget=budget, seed=seed)
+
+    def score_many(self, items: Iterable[tuple[Problem, str]]) -> Iterator[Score]:
+        """Grade each output."""
+
+        def outputs() -> Iterator[tuple[str, str]]:
+            for problem, text in items:
+                assert isinstance(problem, AnswerProblem)
+                yield text, problem.gold
+
+        return self.grader.grade_many(outputs())
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceScorer:
+    """Protocol C: the choices are ranked by likelihood."""
+
+    settings: ScoringSettings
+
+    def production_parts(self, budget: Budget) -> dict[str, object]:
+        """Name the estimate; a likelihood has no other budget."""
+        del budget
+        estimate = self.settings.monte_carlo
+        return {"mc": estimate.samples, "mc_batch": estimate.batch, "mc_scheme": estimate.scheme}
+
+    def scoring_parts(self) -> dict[str, object]:
+        """Name the metric."""
+        return {"protocol": "likelihood", "metric": self.settings.choice_metric}
+
+    def produce(
+        self, generator: Generator, problems: Sequence[Problem], *, budget: Budget, seed: int
+    ) -> list[Completion]:
+        """Estimate the likelihood of every choice; the text of the completion is their JSON.
+
+        Raises:
+            InputError: the generator has no likelihoods.
+            GeneratorError: they are not what the contract says.
+        """
+        del budget
+        from protocols.multiple_choice import choice_request
+
+        if not isinstance(generator, HasLogLikelihood):
+            raise InputError(
+                f"generator {generator.name!r} has no log_likelihood(requests, *, monte_carlo, seed) method, "
+                "which choices are ranked by"
+            )
+        requests = [choice_request(problem) for problem in problems if isinstance(problem, ChoiceProblem)]
+        try:
+            estimates = generator.log_likelihood(requests, monte_carlo=self.settings.monte_carlo, seed=seed)
+        except Exception as error:
+            raise GeneratorError(f"generator {generator.name!r} raised {type(error).__name__}: {error}") from error
+        shape = [len(request.continuations) for request in requests]
+        if [len(row) for row in estimates] != shape:
+            raise GeneratorError(
+                f"generator {generator.name!r}: log_likelihood returned {[len(row) for row in estimates]} estimates; "
+                f"expected {shape}, one a continuation, in order"
+            )
+        return [
+            Completion(json.dumps([[float(e.value), float(e.standard_error), e.samples, e.tokens] for e in row]))
+            for row in estimates
+        ]
+
+    def score_many(self, items: Iterable[tuple[Problem, str]]) -> Iterator[Score]:
+        """Rank the choices."""
+        from protocols.multiple_choice import rank
+
+        for problem, text in items:
+            assert isinstance(problem, ChoiceProblem)
+            ranking = rank(problem, [LogLikelihood(*estimate) for estimate in json.loads(text)])
+            yield ranking
