@@ -17,14 +17,12 @@ import torch
 from specref_core.decoding.schedule import block_steps, num_transfer
 from specref_core.decoding.unmasking import choose, choose_as_script, predict
 from specref_core.errors import CheckpointError, InputError
+from specref_core.models.calling import features_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
-
-# Logits held at a time: 2**24 float32 values are 64 MiB.
-_LOGITS_AT_ONCE = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,16 +300,11 @@ def _predictions(
     generators: Sequence[torch.Generator],
 ) -> tuple[Tensor, Tensor]:
     """Run one pass and return a token and its confidence for each candidate, in row-major order."""
-    if hasattr(model, "encode"):
-        features = model.encode(inputs, attention_mask=attention_mask, position_ids=position_ids, positions=candidates)
-        head = model.lm_head
-    else:
-        features = model(inputs, attention_mask=attention_mask, position_ids=position_ids).logits[candidates]
-        head = torch.nn.Identity()
+    features, head, chunk = features_at(
+        model, inputs, candidates, attention_mask=attention_mask, position_ids=position_ids
+    )
     guided = settings.cfg_scale > 0
     wanted = len(features) // 2 if guided else len(features)
-    vocab = getattr(head, "out_features", features.shape[-1])
-    chunk = max(1, _LOGITS_AT_ONCE // vocab)
     chosen, confidences = [], []
     for start in range(0, wanted, chunk):
         part = slice(start, min(start + chunk, wanted))
