@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -11,8 +10,6 @@ from specref_core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-_UNSAFE = re.compile(r"[|:\n\r]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +25,8 @@ class Signature:
     def of(cls, **choices: object) -> Signature:
         """Make a signature from choices in the order given; ``None`` leaves a choice out, ``_`` in a key becomes ``-``.
 
-        Values may hold any text: ``|``, ``:`` and line breaks are written as ``%xx`` so that a signature can be parsed.
+        Values may hold any text: ``|``, ``:``, ``%`` and whatever does not print are written as the ``%xx`` of their
+        UTF-8 bytes, so that a signature stays one line, can be parsed, and differs wherever a value does.
         """
         items = [(key.replace("_", "-"), _escape(_text(value))) for key, value in choices.items() if value is not None]
         return cls((*items, ("version", version("specref"))))
@@ -67,10 +65,10 @@ class Signature:
         Raises:
             InputError: naming each unexpected difference.
         """
-        allowed = set(named)
+        allowed = {key.replace("_", "-") for key in named}
         unexpected = {key: pair for key, pair in self.differences(other).items() if key not in allowed}
         if unexpected:
-            told = "; ".join(f"{key}: {a or 'absent'} against {b or 'absent'}" for key, (a, b) in unexpected.items())
+            told = "; ".join(f"{key}: {_shown(a)} against {_shown(b)}" for key, (a, b) in unexpected.items())
             raise InputError(f"these scores are not comparable ({told}); name the difference if it is what you compare")
 
 
@@ -78,11 +76,20 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:g}"
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
     if isinstance(value, (list, tuple)):
-        return ",".join(_text(v) for v in value)
+        return ",".join(_text(v).replace(",", ";") for v in value)
     return str(value)
 
 
 def _escape(text: str) -> str:
-    return _UNSAFE.sub(lambda match: f"%{ord(match.group()):02x}", text)
+    return "".join(c if c.isprintable() and c not in "|:%" else _percent(c) for c in text)
+
+
+def _percent(character: str) -> str:
+    return "".join(f"%{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
+
+
+def _shown(value: str | None) -> str:
+    return "absent" if value is None else value or "empty"
