@@ -26,8 +26,10 @@ try:
 except ImportError as missing:
     raise ImportError("the adapter needs lm-evaluation-harness: pip install 'specref[harness]'") from missing
 
-from specref_core.errors import GeneratorError, InputError, SpecRefError
-from specref_core.generator import Budget, Generator, HasLogLikelihood, LikelihoodRequest, LogLikelihood, MonteCarlo
+from protocols.likelihoods import estimate_likelihoods
+from protocols.multiple_choice import flip_probability, split_boundary
+from specref_core.errors import InputError, SpecRefError
+from specref_core.generator import Budget, Generator, LikelihoodRequest, LogLikelihood, MonteCarlo
 from specref_core.loading import check_generator, fingerprint, generate, load
 
 if TYPE_CHECKING:
@@ -109,12 +111,12 @@ class SpecRefLM(LM):  # type: ignore[misc, unused-ignore]  # same
         Returns:
             ``estimates``, their ``mean_standard_error`` and ``max_standard_error`` in nats (``None`` where one batch of
             masks gives none), and ``expected_flips``: the share of contexts whose best continuation another seed would
-            be expected to change, from the normal approximation of the two best.
+            be expected to change (``protocols.multiple_choice.flip_probability``).
         """
         estimates = [estimate for row in self._contexts.values() for estimate in row]
         errors = [estimate.standard_error for estimate in estimates]
         known = bool(errors) and not any(math.isnan(error) for error in errors)
-        flips = [flip_probability(row) for row in self._contexts.values() if len(row) > 1]
+        flips = [_flip(row) for row in self._contexts.values() if len(row) > 1]
         return {
             "estimates": len(estimates),
             "mean_standard_error": sum(errors) / len(errors) if known else None,
@@ -162,15 +164,17 @@ class SpecRefLM(LM):  # type: ignore[misc, unused-ignore]  # same
         """
         self._warn("is_greedy is not computed and reported as False; do not read metrics that are built on it")
         rows: dict[str, list[int]] = {}
-        for position, request in enumerate(requests):
-            rows.setdefault(request.args[0], []).append(position)
+        pairs = [split_boundary(*request.args) for request in requests]
+        for position, (context, _) in enumerate(pairs):
+            rows.setdefault(context, []).append(position)
         found: list[tuple[float, bool]] = [(math.nan, False)] * len(requests)
         for contexts in _batches(list(rows), self.batch, quiet=disable_tqdm):
             asked = [
-                LikelihoodRequest(context, tuple(requests[position].args[1] for position in rows[context]))
+                LikelihoodRequest(context, tuple(pairs[position][1] for position in rows[context]))
                 for context in contexts
             ]
-            for request, estimates in zip(asked, self._estimate(asked), strict=True):
+            answers = estimate_likelihoods(self.generator, asked, monte_carlo=self.monte_carlo, seed=self.seed)
+            for request, estimates in zip(asked, answers, strict=True):
                 self._keep(request, estimates)
                 for position, estimate in zip(rows[request.context], estimates, strict=True):
                     found[position] = (float(estimate.value), False)
@@ -193,24 +197,6 @@ class SpecRefLM(LM):  # type: ignore[misc, unused-ignore]  # same
             "loglikelihood"
         )
 
-    def _estimate(self, asked: list[LikelihoodRequest]) -> list[list[LogLikelihood]]:
-        if not isinstance(self.generator, HasLogLikelihood):
-            raise InputError(
-                f"generator {self.generator.name!r} has no log_likelihood(requests, *, monte_carlo, seed) method, "
-                "which tasks of the kind loglikelihood and multiple_choice need"
-            )
-        try:
-            estimates = self.generator.log_likelihood(asked, monte_carlo=self.monte_carlo, seed=self.seed)
-        except Exception as error:
-            raise GeneratorError(f"generator {self.generator.name!r} raised {type(error).__name__}: {error}") from error
-        expected = [len(request.continuations) for request in asked]
-        if [len(row) for row in estimates] != expected:
-            raise GeneratorError(
-                f"generator {self.generator.name!r}: log_likelihood returned {[len(row) for row in estimates]} "
-                f"estimates; expected {expected}, one a continuation, in order"
-            )
-        return estimates
-
     def _keep(self, request: LikelihoodRequest, estimates: list[LogLikelihood]) -> None:
         self._contexts[request.context] = list(estimates)
         if self.likelihoods is not None:
@@ -230,18 +216,6 @@ class SpecRefLM(LM):  # type: ignore[misc, unused-ignore]  # same
             _log.warning("%s", told)
 
 
-def flip_probability(estimates: Sequence[LogLikelihood]) -> float:
-    """Return the probability that another seed ranks the two best continuations the other way round.
-
-    Both measurements scatter around one unknown truth, so their difference has twice the variance of one.
-    """
-    best, second = sorted(estimates, key=lambda estimate: -estimate.value)[:2]
-    spread = math.sqrt(2 * (best.standard_error**2 + second.standard_error**2))
-    if spread == 0:
-        return 0.0
-    return 0.5 * math.erfc((best.value - second.value) / spread / math.sqrt(2))
-
-
 def main() -> None:
     """Run the harness's command line with the model ``specref`` registered."""
     from lm_eval.__main__ import cli_evaluate
@@ -251,6 +225,11 @@ def main() -> None:
     except SpecRefError as error:
         sys.stderr.write(f"specref: {error}\n")
         sys.exit(2)
+
+
+def _flip(row: Sequence[LogLikelihood]) -> float:
+    values = [estimate.value for estimate in row]
+    return flip_probability(values, [estimate.standard_error for estimate in row], values.index(max(values)))
 
 
 def _stops(until: Any) -> list[str]:

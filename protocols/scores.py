@@ -167,38 +167,44 @@ def wilson(share: float, n: float) -> tuple[float, float]:
 
 
 def table(measured: Sequence[Scores]) -> Table:
-    """Return a table of several measurements, a row each; the signatures are for the caller to print under it."""
+    """Return a table of several measurements, a row each, costs as means a sample; fits 80 columns for one system.
+
+    Signatures are for the caller to print under it: they are longer than any table is wide.
+    """
+    from rich import box
     from rich.table import Table
 
-    shown = Table(title=None)
-    for name in ("system", "benchmark", "S"):
-        shown.add_column(name)
-    for name in ("n", "score %", "95 %", "passes", "row passes", "drafted", "s", "TFLOP", "failures"):
-        shown.add_column(name, justify="left" if name == "failures" else "right")
-    for scores in measured:
+    names = [f"{_printable(scores.system)} on {_printable(scores.benchmark)}" for scores in measured]
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    if several := len(set(names)) > 1:
+        shown.add_column("system and benchmark", overflow="fold")
+    elif names:
+        shown.title = names[0]
+    for column in ("S", "n", "score %", "95 %", "NFE", "rows", "drafted", "s", "TFLOP"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    remarks = []
+    for name, scores in zip(names, measured, strict=True):
         low, high = scores.interval
-        of = "" if scores.complete else f"/{scores.planned}"
-        failures = ", ".join(f"{count} {failure.value}" for failure, count in list(scores.failures.items())[:3])
         figures = ["–"] * 5
         if (cost := scores.cost) is not None:
             # A sample's mean: totals of runs of different size could not be compared.
-            n = scores.n
-            passes = [cost.forward_passes, cost.row_forwards, cost.drafted_tokens]
-            figures = [
-                *(f"{count / n:.1f}" for count in passes),
-                f"{cost.seconds / n:.3g}",
-                f"{cost.flops / n / 1e12:.3g}",
-            ]
+            parts = (cost.forward_passes, cost.row_forwards, cost.drafted_tokens, cost.seconds, cost.flops / 1e12)
+            figures = [f"{part / scores.n:.4g}" for part in parts]
+        steps = "–" if scores.budget.steps is None else str(scores.budget.steps)
         shown.add_row(
-            _printable(scores.system),
-            _printable(scores.benchmark),
-            "–" if scores.budget.steps is None else str(scores.budget.steps),
-            f"{scores.n}{of}",
+            *([name] if several else []),
+            steps,
+            f"{scores.n}" if scores.complete else f"{scores.n}/{scores.planned}",
             f"{100 * scores.value:.2f}" if scores.n else "–",
             f"{100 * low:.2f}–{100 * high:.2f}" if scores.n else "–",
             *figures,
-            failures,
         )
+        if scores.failures:
+            told = ", ".join(f"{count} {failure.value}" for failure, count in scores.failures.items())
+            remarks.append(f"S={steps}: {told}" if scores.budget.steps else told)
+    if not several:
+        shown.caption = "\n".join(remarks) or None
+        shown.caption_justify = "left"
     return shown
 
 

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from protocols.problems import AnswerProblem, ChoiceProblem, CodeProblem, Problem
 from protocols.score import Score
-from specref_core.errors import GeneratorError, InputError
+from specref_core.errors import InputError
 from specref_core.generator import (
     Budget,
     Completion,
     Generator,
-    HasLogLikelihood,
     LogLikelihood,
     MonteCarlo,
 )
@@ -226,27 +225,16 @@ class ChoiceScorer:
             GeneratorError: they are not what the contract says.
         """
         del budget
+        from protocols.likelihoods import estimate_likelihoods
         from protocols.multiple_choice import choice_request
 
-        if not isinstance(generator, HasLogLikelihood):
-            raise InputError(
-                f"generator {generator.name!r} has no log_likelihood(requests, *, monte_carlo, seed) method, "
-                "which choices are ranked by"
-            )
         requests = [choice_request(problem) for problem in problems if isinstance(problem, ChoiceProblem)]
-        try:
-            estimates = generator.log_likelihood(requests, monte_carlo=self.settings.monte_carlo, seed=seed)
-        except Exception as error:
-            raise GeneratorError(f"generator {generator.name!r} raised {type(error).__name__}: {error}") from error
-        shape = [len(request.continuations) for request in requests]
-        if [len(row) for row in estimates] != shape:
-            raise GeneratorError(
-                f"generator {generator.name!r}: log_likelihood returned {[len(row) for row in estimates]} estimates; "
-                f"expected {shape}, one a continuation, in order"
-            )
+        rows = estimate_likelihoods(generator, requests, monte_carlo=self.settings.monte_carlo, seed=seed)
         return [
-            Completion(json.dumps([[float(e.value), float(e.standard_error), e.samples, e.tokens] for e in row]))
-            for row in estimates
+            Completion(
+                json.dumps([[float(e.value), float(e.standard_error), int(e.samples), int(e.tokens)] for e in row])
+            )
+            for row in rows
         ]
 
     def score_many(self, items: Iterable[tuple[Problem, str]]) -> Iterator[Score]:
@@ -255,5 +243,5 @@ class ChoiceScorer:
 
         for problem, text in items:
             assert isinstance(problem, ChoiceProblem)
-            ranking = rank(problem, [LogLikelihood(*estimate) for estimate in json.loads(text)])
-            yield ranking
+            estimates = [LogLikelihood(*estimate) for estimate in json.loads(text)]
+            yield rank(problem, estimates).score(self.settings.choice_metric)
