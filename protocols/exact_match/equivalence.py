@@ -35,6 +35,11 @@ _RADIANS = (("radian", 1),)
 _EMPTY = frozenset({"empty set", "no solution", "no solutions", "no real solutions", "none"})
 
 
+# "(B) 42" names a choice and its value.
+_CHOICE_LABEL = re.compile(r"\s*\\text\{\(([A-J])\)\}\s*(?=\S)|\s*\(([A-J])\)\s+(?=\S)")
+_CHOICE_LETTER = re.compile(r"(?:\\text\{)?\(?[A-J]\)?\}?")
+
+
 def compare_answers(gold: str, answer: str) -> Equality:
     r"""Compare two extracted answers by structure and exact value, without any process.
 
@@ -48,8 +53,13 @@ def compare_answers(gold: str, answer: str) -> Equality:
     gold, answer = clean(gold), clean(answer)
     if not answer:
         return Equality.DIFFERENT
-    if gold.replace(" ", "") == answer.replace(" ", ""):
+    if _without_blanks(gold) == _without_blanks(answer):
         return Equality.EQUAL
+    if _CHOICE_LETTER.fullmatch(gold):
+        label = _CHOICE_LABEL.match(answer)
+        answer = label.group(1) or label.group(2) if label else answer
+    else:
+        answer = _CHOICE_LABEL.sub("", answer)
     words = words_of(gold)
     if words and words == words_of(answer) and re.fullmatch(r"[^\W\d_]+(?: [^\W\d_]+)*", words):
         return Equality.EQUAL
@@ -71,6 +81,11 @@ def compare_answers(gold: str, answer: str) -> Equality:
     if Equality.EQUAL in found:
         return Equality.EQUAL
     return Equality.UNKNOWN if Equality.UNKNOWN in found else Equality.DIFFERENT
+
+
+def _without_blanks(text: str) -> str:
+    """Drop blanks, but for those between two digits."""
+    return re.sub(r"(?<!\d) | (?!\d)", "", text)
 
 
 def _bare(answer: str) -> str:

@@ -254,8 +254,11 @@ class _Parser:
         return base
 
     def postfix(self) -> Node:
-        node = self.atom()
-        return self.factorials(node)
+        node = self.factorials(self.atom())
+        if self.peek() == "\\text{deg}":
+            self.take()
+            node = Node("multiply", (node, Node("divide", (Node("pi"), number(180)))))
+        return node
 
     def factorials(self, node: Node) -> Node:
         while self.peek() == "!":

@@ -52,10 +52,11 @@ _UNICODE_TABLE = str.maketrans({**_UNICODE})
 
 _SPACING = re.compile(
     r"\\(?:quad|qquad|thinspace|medspace|thickspace|enspace|displaystyle|textstyle|limits|nolimits|nonumber|hfill|strut|null)"
-    r"(?![a-zA-Z])|\\[hv]space\*?\s*\{[^{}]*\}|\\h?phantom\s*\{[^{}]*\}|\\[,;: ]|~"
+    r"(?![a-zA-Z])|\\[hv]space\*?\s*\{[^{}]*\}|\\h?phantom\s*\{[^{}]*\}|(?<!\\)\\[,;: ]|~"
 )
 _SIZES = re.compile(r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?")
 _FRACTIONS = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
+_OVER = re.compile(r"\{([^{}]*)\\over(?![a-zA-Z])([^{}]*)\}")
 _COLOURS = re.compile(r"\\(?:color|textcolor)\s*(?:\[[^\]]*\])?\s*\{[^{}]*\}")
 _WRAPPERS = re.compile(r"\\(?:boxed|fbox|underline|ensuremath|mathstrut|text(?:normal|up))(?=\s*\{)")
 _FONT_SWITCHES = re.compile(r"\\(?:bf|rm|it|tt|sf|bfseries|large|Large|huge|small)(?![a-zA-Z])")
@@ -69,14 +70,24 @@ _DEGREE = re.compile(
     r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|\\degree(?![a-zA-Z])|\^\s*\{?\\text\{o\}\}?)\s*(?:\\text\{\s*([CF])\s*\}|([CF])(?![a-zA-Z]))?"
 )
 _PERCENT = re.compile(r"\s*\\?%|(?<=\d)\s*\\percent(?![a-zA-Z])")
-_CURRENCY = {"\\$": "usd", "$": "usd", "€": "eur", "\\euro": "eur", "£": "gbp", "\\pounds": "gbp", "¥": "yen"}
-_CURRENCY_SIGN = r"(?P<sign>\\\$|\$|€|£|¥|\\euro(?![a-zA-Z])|\\pounds(?![a-zA-Z]))"
+_CURRENCY = {
+    "\\$": "usd",
+    "$": "usd",
+    "€": "eur",
+    "\\euro": "eur",
+    "£": "gbp",
+    "\\pounds": "gbp",
+    "¥": "yen",
+    "USD": "usd",
+}
+_CURRENCY_SIGN = r"(?P<sign>\bUSD\b|\\\$|\$|€|£|¥|\\euro(?![a-zA-Z])|\\pounds(?![a-zA-Z]))"
 _PRICE = re.compile(_CURRENCY_SIGN + r"\s*(?P<amount>-?\s*\d[\d,.]*\d|-?\s*\d|-?\.\d+)(?!\d)")
 _LONE_CURRENCY = re.compile(_CURRENCY_SIGN)
 _MATH_DELIMITERS = re.compile(r"(?<!\\)\\[()\[\]]|\$\$")
 _ROW_SKIP = re.compile(r"(?<=\\\\)\s*\[\s*-?[\d.]*\s*(?:pt|em|ex|mm|cm|\\jot)\s*\]")
 _CLOCK = re.compile(
-    r"(?<![\d:])(\d{1,2})(?::(\d\d))?\s*(?:\\[,;: ]|~)*\s*(?:\\(?:text|mathrm|mbox)\s*\{)?\s*([ap])\.?\s?m\b\.?\s*\}?",
+    r"(?:\\(?:text|mathrm|mbox)\s*\{\s*)?(?<![\d:.])(\d{1,2})(?::(\d\d))?\s*(?:\\[,;: ]|~)*"
+    r"\s*(?:\\(?:text|mathrm|mbox)\s*\{)?\s*([ap])\.?\s?m\b\.?\s*\}?",
     re.IGNORECASE,
 )
 _THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|\{,\\!\}|,\s*\\!|\\[,;:! ]|\\thinspace|\{\\,\}|~|'|\u2009)\s*(?=\d{3}(?!\d))")
@@ -120,6 +131,7 @@ def clean(answer: str) -> str:
     text = _DECIMAL_COMMA.sub(".", text).replace("{,}", ",")
     text = _COLOURS.sub(" ", _WRAPPERS.sub("", text))
     text = _FONT_SWITCHES.sub(" ", _SPACING.sub(" ", text)).replace("\\!", "")
+    text = _OVER.sub(r"\\frac{\1}{\2}", text)
     text = _FRACTIONS.sub(r"\\frac", _SIZES.sub("", text)).replace("\\dbinom", "\\binom").replace("\\tbinom", "\\binom")
     text = _BARE_FONT.sub(r"\1", _MATH_FONT.sub(_math_font, _TEXT.sub(_text, text)))
     text = _DEGREE.sub(lambda m: f"\\text{{deg{m.group(1) or m.group(2) or ''}}}", text)
@@ -129,7 +141,7 @@ def clean(answer: str) -> str:
     text = _REPEATING.sub(lambda m: _repeating(m.group(1), m.group(2), m.group(3) or m.group(4)), text)
     text = _DOTTED.sub(_dotted, text)
     text = _SPACED_THOUSANDS.sub(lambda m: m.group().replace(" ", ""), text)
-    text = re.sub(r"\s+", " ", text)
+    text = re.sub(r"\s+", " ", re.sub(r"\b[Ii]nfinity\b", r"\\infty ", text))
     return _LEADING.sub("", _PUNCTUATION.sub("", text.replace("\\ldotp", "."))).strip()
 
 
@@ -142,14 +154,11 @@ def _clock(match: re.Match[str]) -> str:
 def _text(match: re.Match[str]) -> str:
     """Keep words as text; what holds digits or operators is mathematics in the wrong font."""
     content = match.group(1)
-    clock = re.match(r"clock\d+h", content)
-    return (
-        f" {content} "
-        if _NOT_PROSE.search(content) and not clock
-        else f"\\text{{{content.strip()}}}"
-        if content.strip()
-        else " "
-    )
+    if re.match(r"clock\d+h", content):
+        return f"\\text{{{content}}}"
+    if _NOT_PROSE.search(content) or not re.search(r"[^\W\d_]", content):
+        return f" {content} "
+    return f"\\text{{{content.strip()}}}"
 
 
 def _math_font(match: re.Match[str]) -> str:

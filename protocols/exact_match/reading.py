@@ -65,7 +65,18 @@ _BASE_WORDS = dict(
         strict=True,
     )
 )
+_NUMBER_WORDS = {
+    word: value
+    for value, word in enumerate(
+        re.split(
+            r"\s+",
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+            "seventeen eighteen nineteen twenty",
+        )
+    )
+}
 _INFINITY = Node("infinity")
+_REALS = Bracketed("(", ")", (Quantity(Node("negate", (_INFINITY,))), Quantity(_INFINITY)))
 
 
 def read_answers(text: str) -> list[Answer]:
@@ -103,8 +114,13 @@ def _read(tokens: Sequence[Token]) -> Answer:
         return Words("empty set")
     if "\\pm" in texts or "\\mp" in texts:
         return _plus_minus(tokens)
+    if texts == ["\\mathbb", "{", "R", "}"]:
+        return _REALS
     if _is_prose(tokens):
-        return Words(words_of(" ".join(texts)))
+        words = words_of(" ".join(texts))
+        if words in _NUMBER_WORDS:
+            return Quantity(number(_NUMBER_WORDS[words]))
+        return _REALS if words in ("all real numbers", "all reals", "real numbers") else Words(words)
     for splitter in (_as_listing, _as_union, _as_relation, _as_bracketed, _as_matrix, _as_numeral, _as_ratio):
         found = splitter(tokens)
         if found is not None:
@@ -187,6 +203,8 @@ def _as_relation(tokens: Sequence[Token]) -> Answer | None:
     if len(parts) < 2:
         return None
     used = _operators(tokens)
+    if len(parts) == 2 and used[0] not in ("=", "in") and not all(parts):
+        return Relation(used[0], Words(""), _read(parts[0] or parts[1]))
     if not all(parts) or len(parts) > 6:
         raise UnreadableError("a relation with an empty side")
     if used[-1] == "in" and len(parts) == 2:
@@ -331,7 +349,15 @@ def _as_ratio(tokens: Sequence[Token]) -> Answer | None:
 
 def _quantity(tokens: Sequence[Token]) -> Quantity:
     """Read an expression and the unit behind it."""
-    start = next((i for i in range(1, len(tokens)) if _opens_unit(tokens, i)), None)
+    angles = any(token.text.lstrip("\\") in ("sin", "cos", "tan", "cot", "sec", "csc") for token in tokens)
+    start = next(
+        (
+            i
+            for i in range(1, len(tokens))
+            if _opens_unit(tokens, i) and not (angles and tokens[i].text == "\\text{deg}")
+        ),
+        None,
+    )
     unit = None
     if start is not None:
         written = " ".join(t.text[6:-1] if t.kind == "text" else t.text for t in tokens[start:])
@@ -341,9 +367,6 @@ def _quantity(tokens: Sequence[Token]) -> Quantity:
         tokens = tokens[:start]
         while tokens and tokens[-1].text in ("\\cdot", "\\times", ","):
             tokens = tokens[:-1]
-        trigonometric = ("\\sin", "\\cos", "\\tan", "\\cot", "\\sec", "\\csc")
-        if any(token.text in trigonometric for token in tokens):
-            raise UnreadableError("a function of degrees")
     node = parse(_unwrap(tokens))
     if unit is not None and unit.scale != 1:
         node = Node("multiply", (node, number(unit.scale)))
