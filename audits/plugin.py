@@ -15,11 +15,11 @@ import pytest
 
 from audits import recorded
 from audits.claims import claim
-from audits.verdict_table import effect_text, interval_text, render
+from audits.verdict_table import effect_text, interval_text, render, render_rows
 from audits.verdicts import Outcome, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
 
 AUDITS = Path(__file__).resolve().parent
 MODES = ("reproduce", "guard")
@@ -27,6 +27,7 @@ RECORDED_SOURCES = ("published", "shipped", "nano", "data")
 """Sources whose verdicts are on record; ``data`` are public benchmark files, which only some machines have."""
 SOURCES = (*RECORDED_SOURCES, "full", "custom")
 PROPERTY = "specref-verdict"
+ROW = "specref-row"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -162,15 +163,27 @@ def record_verdict(request: pytest.FixtureRequest) -> Callable[[Verdict], None]:
     return record
 
 
+@pytest.fixture
+def record_row(request: pytest.FixtureRequest) -> Callable[[str, str, Mapping[str, str]], None]:
+    """Return the function that adds a row to a table printed above the verdicts: title, row name, column → text."""
+
+    def record(title: str, name: str, cells: Mapping[str, str]) -> None:
+        request.node.user_properties.append((ROW, {"title": title, "name": name, "cells": dict(cells)}))
+
+    return record
+
+
 class _Verdicts:
     """Collects the verdicts of a session and prints them at its end; under xdist only the controller prints."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._found: list[dict[str, Any]] = []
+        self._rows: list[dict[str, Any]] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call":
+            self._rows += [value for name, value in report.user_properties if name == ROW]  # type: ignore[misc]  # as below
             self._found += [value for name, value in report.user_properties if name == PROPERTY]  # type: ignore[misc]  # the values are ours
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -180,8 +193,12 @@ class _Verdicts:
         writer = self._config.pluginmanager.get_plugin("terminalreporter")
         if not self._found or writer is None or hasattr(self._config, "workerinput"):
             return
+        width = writer._tw.fullwidth  # noqa: SLF001  # pytest offers the width nowhere else
+        if self._rows:
+            writer.section("measured", bold=True)
+            writer.write_line(render_rows(self._rows, width=width, colour=writer.hasmarkup))
         writer.section("verdicts", bold=True)
-        writer.write_line(render(self._found, width=writer._tw.fullwidth, colour=writer.hasmarkup))  # noqa: SLF001  # pytest offers the width nowhere else
+        writer.write_line(render(self._found, width=width, colour=writer.hasmarkup))
         if self._config.getoption("--record"):
             self._record(writer, exitstatus)
 

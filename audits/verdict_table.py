@@ -48,6 +48,28 @@ def render(verdicts: Iterable[Mapping[str, Any]], *, width: int, colour: bool) -
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
+def render_rows(rows: Sequence[Mapping[str, Any]], *, width: int, colour: bool) -> str:
+    """Return tables of measured values, one a title.
+
+    Args:
+        rows: each with ``title``, ``name`` and ``cells`` (column → text); rows of one title share their columns.
+        width: columns of the terminal.
+        colour: whether escape codes may be used.
+    """
+    printed = []
+    for title in dict.fromkeys(row["title"] for row in rows):
+        chosen = {row["name"]: row["cells"] for row in rows if row["title"] == title}
+        columns = list(dict.fromkeys(column for cells in chosen.values() for column in cells))
+        table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
+        table.add_column("", overflow="fold")
+        for column in columns:
+            table.add_column(column, justify="right", overflow="fold")
+        for name, cells in chosen.items():
+            table.add_row(Text(name), *(Text(cells.get(column, "-")) for column in columns))
+        printed.append(_print(table, width=width, colour=colour))
+    return "\n".join(printed)
+
+
 def sort(verdicts: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Order verdicts as the claims are listed, then as measured; a repeated key keeps its last verdict."""
     order = {name: place for place, name in enumerate(CLAIMS)}
@@ -69,6 +91,15 @@ def interval_text(verdict: Mapping[str, Any]) -> str:
     if verdict["low"] is None or verdict["high"] is None:
         return "-"
     return f"[{verdict['low']:+.3g}, {verdict['high']:+.3g}]"
+
+
+def _print(*parts: Table | Text, width: int, colour: bool) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=colour, no_color=not colour, highlight=False)
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part)
+    # Trailing blanks make copied output untidy.
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def _wide(rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -7,7 +7,7 @@ from audits.statistics.comparison import Comparison, Interval
 from audits.statistics.judging import decide, judge, judge_within
 from audits.statistics.multiplicity import holm
 from audits.statistics.paired import compare_paired, mcnemar_exact, paired_interval
-from audits.statistics.power import n_needed_paired, n_needed_scaling, n_needed_unpaired
+from audits.statistics.power import n_needed_paired, n_needed_scaling, n_needed_share, n_needed_unpaired
 from audits.statistics.proportions import clopper_pearson, wilson
 from audits.statistics.ranking import Agreement, auroc, kendall_tau, rank_agreement
 from audits.statistics.regression import Line, fit_line
@@ -32,6 +32,7 @@ __all__ = [
     "mcnemar_exact",
     "n_needed_paired",
     "n_needed_scaling",
+    "n_needed_share",
     "n_needed_unpaired",
     "newcombe_interval",
     "paired_interval",

@@ -94,6 +94,7 @@ def decide(
     signature: str = "",
     adjusted_p: float | None = None,
     worthwhile: float = 0.01,
+    n_needed: int | None = None,
 ) -> Verdict:
     """Judge a comparison and write the verdict, with the n that would decide where it is inconclusive.
 
@@ -111,13 +112,14 @@ def decide(
         adjusted_p: Holm-adjusted p-value; where given it must agree before anything is called reproduced.
         worthwhile: smallest distance from the margin worth deciding, in the comparison's own unit; bounds
             ``n_needed`` where effect and margin almost coincide.
+        n_needed: the n that would decide where the caller knows a sharper one; used only if inconclusive.
     """
     outcome = judge(
         comparison.effect, comparison.low, comparison.high, margin=margin, direction=direction, p_value=adjusted_p
     )
     needed = None
     if outcome is Outcome.INCONCLUSIVE:
-        needed = n_needed_scaling(
+        needed = n_needed or n_needed_scaling(
             comparison.effect,
             comparison.low,
             comparison.high,

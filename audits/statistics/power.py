@@ -66,6 +66,32 @@ def n_needed_paired(only_first: float, only_second: float, *, alpha: float = ALP
     return _whole(spread * spread / (gap * gap) + 1 / gap)
 
 
+def n_needed_share(share: float, margin: float, *, alpha: float = ALPHA, power: float = POWER) -> int | None:
+    """Return the n at which the exact interval of a share would leave a margin.
+
+    Args:
+        share: true share, in [0, 1]. At 0 and 1 the answer is exact; between them it is the normal approximation.
+        margin: share that the interval must clear, in (0, 1).
+        alpha: two-sided level of the interval.
+        power: wanted probability that it clears the margin.
+
+    Returns:
+        The n; ``None`` where share and margin are equal.
+
+    Raises:
+        InputError: share or margin is no probability.
+    """
+    _check_shares(share, margin)
+    if share == margin:
+        return None
+    z_alpha, z_power = _quantiles(alpha, power)
+    if share in (0.0, 1.0) and 0 < margin < 1:
+        # With none of n the upper limit is 1 - (alpha / 2)^(1 / n).
+        return _whole(math.log(alpha / 2) / math.log(margin if share else 1 - margin))
+    spread = z_alpha * math.sqrt(margin * (1 - margin)) + z_power * math.sqrt(share * (1 - share))
+    return _whole((spread / (share - margin)) ** 2)
+
+
 def n_needed_scaling(
     effect: float, low: float, high: float, n: int, *, margin: float = 0.0, floor: float = 0.0, power: float = POWER
 ) -> int | None:
