@@ -8,9 +8,9 @@ What a completion may be, and what becomes of it:
 * a **fenced body**.
 
 Prose, tests, a second answer, special tokens and what follows them are left out. The first answer counts. Nothing is
-ever repaired: a lost space, a dedented first line, a cut-off line, or a body of tabs after a docstring of spaces (Python
-refuses that mixture) stay as they are and fail. Where no answer is found the completion is passed on unchanged up to its
-first special token.
+ever repaired: a lost space, a dedented first line, a cut-off line, or a body of tabs after a docstring of spaces
+(Python refuses that mixture) stay as they are and fail. Where no answer is found the completion is passed on unchanged
+up to its first special token.
 
 Costs: a linear scan; about :data:`PARSE_LIMIT` characters are parsed. Behind that limit only the rule of indentation
 holds.

@@ -152,7 +152,8 @@ class _Selection:
         if self.entry is not None:
             self._keep(self.entry)
             for index, block in enumerate(self.blocks):
-                if (block.region == self.region and (block.future or "*" in block.binds)) or (index > self.entry and self._wraps_answer(index)):
+                always = block.region == self.region and (block.future or "*" in block.binds)
+                if always or (index > self.entry and self._wraps_answer(index)):
                     self._keep(index)
         effects = [i for i, block in enumerate(self.blocks) if self._is_effect(i, block)]
         seen: set[str] = set()
