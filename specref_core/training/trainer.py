@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from specref_core.errors import CheckpointError, InputError, SpecRefError
+from specref_core.training import parallel
 from specref_core.training.muon import make_optimizers
 
 
@@ -38,6 +39,7 @@ class TrainingPlan:
         decay: share of the steps, at the end, over which the rate falls linearly to zero.
         average: decay of the exponential moving average of the weights, which is what is evaluated and shipped.
         clip: largest gradient norm.
+        micro_batches: batches whose gradients are averaged in one step; several processes may share them.
         seed: of the weights, the data and the masks.
         save_every: steps between checkpoints.
     """
@@ -49,12 +51,14 @@ class TrainingPlan:
     decay: float = 0.4
     average: float = 0.998
     clip: float = 1.0
+    micro_batches: int = 1
     seed: int = 0
     save_every: int = 200
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.save_every < 1:
-            raise InputError(f"steps={self.steps}, save_every={self.save_every}: both must be positive")
+        for name in ("steps", "save_every", "micro_batches"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)}: expected a positive number")
         if not 0 <= self.decay <= 1:
             raise InputError(f"decay={self.decay}: expected a share between 0 and 1")
 
@@ -94,7 +98,8 @@ class Trainer:
     Args:
         model: the network; its parameters are changed in place.
         loss: see :data:`Loss`.
-        batch_at: returns the batch of a 0-based step and its number of tokens; equal steps give equal batches.
+        batch_at: returns a micro-batch by its 0-based number and its number of tokens; equal numbers, equal batches.
+            Step s takes the numbers from s * micro_batches on.
         plan: length, rates, seed.
         checkpoint: file of the run's state, ``None`` for none. The log lies beside it, one JSON line a saved step.
     """
@@ -138,7 +143,7 @@ class Trainer:
 
     def save(self) -> None:
         """Write the state in one rename, so that an interruption leaves the old or the new one, never half."""
-        if self.checkpoint is None:
+        if self.checkpoint is None or parallel.rank() > 0:
             return
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         state = {
@@ -204,18 +209,23 @@ class Trainer:
         for optimizer, peaks in zip(self._optimizers, self._peaks, strict=True):
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * self.plan.rate(self.step)
-        generator = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + self.step)
-        batch, tokens = self._batch_at(self.step)
-        loss = self._loss(self.model, batch, generator)
-        value = float(loss.detach())
+        count = self.plan.micro_batches
+        values, tokens = [], []
+        for number in parallel.share(range(self.step * count, (self.step + 1) * count)):
+            generator = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + number)
+            batch, size = self._batch_at(number)
+            loss = self._loss(self.model, batch, generator) / count
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward untyped
+            values.append(float(loss.detach()))
+            tokens.append(size)
+        value, size = parallel.reduce_gradients(self.model, sum(values), sum(tokens))
         if not math.isfinite(value):
             raise TrainingError(f"the loss is {value} at step {self.step + 1}; lower the learning rates and resume")
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward untyped
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
         for optimizer in self._optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        self.tokens += tokens
+        self.tokens += size
         # The average starts short, so that early checkpoints are not dominated by the first weights.
         keep = min(self.plan.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
