@@ -87,7 +87,7 @@ def _check_files(folder: Path) -> None:
     for index in (*folder.glob("*.safetensors.index.json"), *folder.glob("pytorch_model*.bin.index.json")):
         try:
             shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{index} is damaged ({error!r}): copy it again") from error
         missing = [shard for shard in shards if not (folder / shard).is_file()]
         if missing:
