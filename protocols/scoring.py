@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from protocols.problems import AnswerProblem, ChoiceProblem, CodeProblem, Problem
 from protocols.score import Score
-from specref_core.errors import InputError
+from specref_core.errors import InputError, SpecRefError
 from specref_core.generator import (
     Budget,
     Completion,
@@ -26,10 +27,13 @@ from specref_core.generator import (
 from specref_core.loading import generate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from protocols.exact_match import Grader
     from protocols.execution.judge import Judge
+
+
+_STARTS = 4  # a judge that cannot be kept alive so often is not the victim of chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +109,10 @@ def open_scorer(problems: Sequence[Problem], settings: ScoringSettings) -> Itera
         if settings.pipeline not in PIPELINES:
             raise InputError(f"pipeline {settings.pipeline!r} is unknown; the known ones: {', '.join(PIPELINES)}")
         limits = Limits(timeout=settings.timeout)
-        with Judge(workers=settings.workers, limits=limits, require_isolation=settings.require_isolation) as judge:
-            yield CodeScorer(judge, settings)
+        judge = Judge(workers=settings.workers, limits=limits, require_isolation=settings.require_isolation)
+        level = _again(lambda: judge.isolation)
+        with judge:
+            yield CodeScorer(judge, settings, level)
     elif kind is AnswerProblem:
         from protocols.exact_match import Grader
 
@@ -116,6 +122,17 @@ def open_scorer(problems: Sequence[Problem], settings: ScoringSettings) -> Itera
             yield AnswerScorer(grader)
     else:
         yield ChoiceScorer(settings)
+
+
+def _again(start: Callable[[], str]) -> str:
+    """Start the judge, once more where its processes are killed while they start."""
+    for _ in range(_STARTS - 1):
+        try:
+            return start()
+        except SpecRefError as error:  # noqa: PERF203 - a start takes far longer than the handler
+            if type(error) is not SpecRefError:  # one of its own kinds: wrong input, say
+                raise
+    return start()
 
 
 def continue_prompts(
@@ -136,6 +153,7 @@ class CodeScorer:
 
     judge: Judge
     settings: ScoringSettings
+    isolation: str
 
     def production_parts(self, budget: Budget) -> dict[str, object]:
         """Name the budget."""
@@ -147,7 +165,7 @@ class CodeScorer:
             "protocol": "execution",
             "pipeline": self.settings.pipeline,
             "timeout": self.settings.timeout,
-            "isolation": self.judge.isolation,
+            "isolation": self.isolation,
         }
 
     def produce(
@@ -157,15 +175,31 @@ class CodeScorer:
         return continue_prompts(generator, problems, budget=budget, seed=seed)
 
     def score_many(self, items: Iterable[tuple[Problem, str]]) -> Iterator[Score]:
-        """Build each program and run it."""
+        """Build each program and run it; a judge whose processes were killed is started again."""
         from protocols.execution.completion import build_program
 
+        todo = deque(items)
+
         def programs() -> Iterator[tuple[CodeProblem, str]]:
-            for problem, text in items:
+            for problem, text in tuple(todo):
                 assert isinstance(problem, CodeProblem)
                 yield problem, build_program(problem, text, self.settings.pipeline)
 
-        return self.judge.score_many(programs())
+        lost = 0
+        while todo:
+            try:
+                for score in self.judge.score_many(programs()):
+                    todo.popleft()
+                    yield score
+            except SpecRefError as error:  # noqa: PERF203 - a verdict takes far longer than the handler
+                lost += 1
+                if type(error) is not SpecRefError or lost == _STARTS:
+                    raise
+                self.judge.close()
+                if (level := _again(lambda: self.judge.isolation)) != self.isolation:
+                    raise SpecRefError(
+                        f"the judge came back with isolation {level!r} after {self.isolation!r}; run again"
+                    ) from error
 
 
 @dataclass(frozen=True, slots=True)
