@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, LlamaConfig, LlamaModel
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
@@ -46,6 +47,7 @@ _FIELDS = {
 
 # Options of the OLMo code base that LLaDA leaves off. A checkpoint that uses one would load and compute nonsense.
 _UNSUPPORTED = {
+    "activation_type": "silu",
     "alibi": False,
     "attention_layer_norm": False,
     "bias_for_layer_norm": False,
@@ -116,6 +118,8 @@ class LladaConfig(LlamaConfig):  # type: ignore[no-untyped-call]  # the library 
                 raise CheckpointError(
                     f"config.json has {name}={kwargs[name]!r}; this model class supports {supported!r} only"
                 )
+        if kwargs.get("mlp_hidden_size") is None and kwargs.get("mlp_ratio") and kwargs.get("d_model"):
+            self.intermediate_size = kwargs["mlp_ratio"] * kwargs["d_model"]  # as the hub's code does
         for hub, native in _FIELDS.items():
             if (value := kwargs.pop(hub, None)) is not None:
                 setattr(self, native, value)
@@ -152,6 +156,7 @@ class LladaForMaskedLM(LlamaPreTrainedModel):  # type: ignore[no-untyped-call]  
     def __init__(self, config: LladaConfig) -> None:
         super().__init__(config)
         self.model = LlamaModel(config)
+        self.model.embed_tokens.padding_idx = None  # LLaDA pads with its end token, which must stay trainable
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         for layer in self.model.layers:
             layer.self_attn.is_causal = False  # the attention function's fallback when nobody passes the flag
@@ -257,10 +262,14 @@ def load_llada(
         InputError: quantization is asked for and bitsandbytes is not installed.
     """
     directory = locate(path_or_name, revision=revision)
-    config = LladaConfig.from_dict(read_config(directory, model_type="llada"))
-    check_weights(directory, _expected_shapes(config))
+    plain = read_config(directory, model_type="llada")
+    try:
+        config = LladaConfig.from_dict(plain)
+    except (ValueError, TypeError, StrictDataclassError) as error:
+        raise CheckpointError(f"{directory / 'config.json'}: {error}") from error
     tokenizer = load_tokenizer(directory)
     _settle_tokens(config, tokenizer, directory)
+    check_weights(directory, _expected_shapes(config))
     loaded: Any = LladaForMaskedLM.from_pretrained(
         directory,
         config=config,
@@ -307,6 +316,8 @@ def _settle_tokens(config: LladaConfig, tokenizer: Any, directory: Path) -> None
             f"{directory / 'config.json'}: mask_token_id={config.mask_token_id!r}, expected a token id below "
             f"{config.vocab_size}"
         )
+    if config.pad_token_id is not None and not 0 <= config.pad_token_id < config.vocab_size:
+        config.pad_token_id = None  # nothing here reads it, and the library refuses to build an embedding with it
     if tokenizer.mask_token is None and config.mask_token_id < len(tokenizer):
         tokenizer.mask_token = tokenizer.convert_ids_to_tokens(config.mask_token_id)
     if config.eot_token_id is None:
