@@ -187,12 +187,17 @@ class StandaloneRefiner:
         return self.fill(prompts, canvases, budget=budget, seed=seed)
 
     def encode_prompt(self, prompt: str) -> list[int]:
-        """Return the refiner's tokens of a prompt, in the chat template where the settings say so."""
+        """Return the refiner's tokens of a prompt, in the chat template where the settings say so.
+
+        An empty prompt becomes the begin token where there is one: before nothing, all hidden positions look alike.
+        """
         if self.settings.chat:
             message = [{"role": "user", "content": prompt}]
             text = self.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
             return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-        return list(self.tokenizer(prompt, verbose=False)["input_ids"])
+        ids = list(self.tokenizer(prompt, verbose=False)["input_ids"])
+        begin = getattr(self.tokenizer, "bos_token_id", None)
+        return ids if ids or begin is None else [begin]
 
     def encode_draft(self, text: str) -> Tokenization:
         """Return the refiner's tokens of a draft and their characters."""
