@@ -77,7 +77,10 @@ def compare_answers(gold: str, answer: str) -> Equality:
             if plain and re.search(r"\\text\{|[A-Za-z]{5,}(?<!\\)", _bare(answer))
             else Equality.UNKNOWN
         )
-    found = [_compare(g, a) for g in golds for a in answers]
+    try:
+        found = [_compare(g, a) for g in golds for a in answers]
+    except RecursionError:
+        return Equality.UNKNOWN
     if Equality.EQUAL in found:
         return Equality.EQUAL
     return Equality.UNKNOWN if Equality.UNKNOWN in found else Equality.DIFFERENT

@@ -253,7 +253,10 @@ def _root(radicand: Any, degree: Any) -> Any:
 
 
 def _factorial(n: Any) -> Any:
-    if not isinstance(n, Fraction) or n.denominator != 1 or n < 0:
+    if not isinstance(n, Fraction):
+        _bounded(n)
+        raise NoValueError("a factorial of no natural number")
+    if n.denominator != 1 or n < 0:
         raise NoValueError("a factorial of no natural number")
     if n <= _LARGEST_EXACT_FACTORIAL:
         product = 1

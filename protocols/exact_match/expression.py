@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DEEPEST = 60
+# A chain of so many factors makes a tree as deep; MATH's longest gold answer has 60 tokens.
+_MOST_TOKENS = 300
 # Longer literals are no answers, and Python refuses to read integers beyond 4300 digits.
 _LONGEST_NUMBER = 1000
 _LARGEST_EXPONENT = 1000
@@ -152,6 +154,8 @@ def parse(tokens: Sequence[Token]) -> Node:
     """
     if not tokens:
         raise UnreadableError("nothing to read")
+    if len(tokens) > _MOST_TOKENS:
+        raise UnreadableError(f"more than {_MOST_TOKENS} tokens")
     parser = _Parser(tokens)
     node = parser.sum()
     if parser.position != len(parser.tokens):

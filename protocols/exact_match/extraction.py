@@ -39,7 +39,7 @@ _MARKER_ANSWER = re.compile(
     rf"[-+\u2212\u2013]?\s*(?:\\?[$€£¥]|\\\(|\\\[|USD|Rs\.?)*\s*(?:[-+\u2212\u2013]\s*)?(?:{_NUMBER}|\\d?frac|\\boxed)"
 )
 _MARKER_ASIDE = re.compile(
-    r"(?<=\d)\s*[,;(]\s*(?:i\.\s?e\.|e\.\s?g\.|that is|which|because|since|as|so)\b.*", re.IGNORECASE
+    r"(?<=\d)\s*[,;(]\s*(?:i\.\s?e\.|e\.\s?g\.|(?:that is|which|because|since|as|so)\b).*", re.IGNORECASE
 )
 
 _EMPHASIS = re.compile(
@@ -181,8 +181,9 @@ def _cut(output: str, *, letters: bool = False) -> str:
     """
     end = _END_TOKEN.search(output)
     text = output[: end.start()] if end else output
+    begun = len(text) - len(text.lstrip())
     for match in _TURN.finditer(text):
-        if text[: match.start()].strip() and (letters or not _LETTER_TURN.match(match.group())):
+        if match.start() > begun and (letters or not _LETTER_TURN.match(match.group())):
             return text[: match.start()]
     return text
 

@@ -10,6 +10,7 @@ Two graders read the same extracted answer:
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,6 +39,15 @@ _LONGEST_ANSWER = 2000
 
 _shared_pool: MathVerifyPool | None = None
 _shared_lock = threading.Lock()
+
+
+def _forget_pool() -> None:
+    """Give a forked child a pool of its own: the parent's may have been in use at the fork."""
+    global _shared_pool, _shared_lock
+    _shared_pool, _shared_lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_pool)
 
 
 def grade(output: str, gold: str, *, benchmark: str, grader: str = "lenient") -> Score:

@@ -40,8 +40,14 @@ def serve() -> None:
                 parse(f"${text}$", extraction_config=config, parsing_timeout=None, raise_on_error=False)
                 for text in (gold, answer)
             ]
-            verdict = None if not all(parsed) else bool(verify(*parsed, timeout_seconds=None, raise_on_error=False))
+            if not all(parsed):
+                verdict = "unknown"
+            else:
+                same = verify(*parsed, timeout_seconds=None, raise_on_error=False)
+                verdict = "equal" if same else "different"
+        except MemoryError:
+            verdict = "timeout"
         except Exception:
-            verdict = None
+            verdict = "unknown"
         signal.setitimer(signal.ITIMER_REAL, 0)
         channel.write(json.dumps(verdict) + "\n")

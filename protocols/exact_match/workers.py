@@ -19,6 +19,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from specref_core.errors import SpecRefError
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -83,49 +85,57 @@ class _Worker:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
+        self._ready = False
         self._pending = b""
         self._lock = threading.Lock()
 
     def compare(self, gold: str, answer: str, timeout: float) -> Equality:
-        # The second try is for a process that died while it was idle (killed by the system, say).
-        for last_try in (False, True):
-            fresh = self._start()
-            try:
-                # The process ends itself a little later than we would, for the case that we are gone.
-                self._send([gold, answer, timeout + 1])
-            except OSError:
-                self.stop()
-                if fresh or last_try:
-                    return Equality.TIMEOUT
-                continue
-            reply = self._receive(timeout)
-            if reply is None:
-                self.stop()
-                return Equality.TIMEOUT
-            verdict = json.loads(reply)
-            return Equality.UNKNOWN if verdict is None else Equality.EQUAL if verdict else Equality.DIFFERENT
-        return Equality.TIMEOUT
+        self._ask([gold, answer, timeout + 1])  # the process ends itself a little later, should we be gone by then
+        reply = self._receive(timeout)
+        if reply is None:
+            # The next process imports sympy while nobody waits for it; not when the pool was closed meanwhile.
+            if self.stop():
+                self._launch()
+            return Equality.TIMEOUT
+        return Equality(json.loads(reply))
 
-    def stop(self) -> None:
+    def stop(self) -> bool:
+        """End the process; return whether there was one to end."""
         with self._lock:
             process, self._process = self._process, None
         # A fork of this process shares the pipes; only the process that started the worker may end it.
         if process is None or self._owner != os.getpid():
-            return
+            return False
         process.kill()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
         process.wait()
+        return True
 
-    def _start(self) -> bool:
-        """Start the process unless it runs; return whether it was started now."""
+    def _ask(self, message: list[Any]) -> None:
+        """Send a message to a process that is ready for it; one that died while idle is replaced."""
+        for last_try in (False, True):
+            self._launch()
+            if self._ready or self._receive(_START_SECONDS) is not None:
+                self._ready = True
+                with contextlib.suppress(OSError):
+                    self._send(message)
+                    return
+            self.stop()
+            if last_try:
+                raise SpecRefError(
+                    "the Math-Verify process did not start; does `python -c 'import math_verify'` work here?"
+                )
+
+    def _launch(self) -> None:
+        """Start the process unless it runs."""
         if self._process is not None and self._owner == os.getpid() and self._process.poll() is None:
-            return False
+            return
         self.stop()
         command = [sys.executable, "-I", "-c", _SERVE.format(path=[str(Path(entry).absolute()) for entry in sys.path])]
-        self._pending = b""
+        self._pending, self._ready = b"", False
         self._owner = os.getpid()
         # Its own session: Ctrl-C ends the run, and the run ends its workers.
         self._process = subprocess.Popen(
@@ -136,10 +146,6 @@ class _Worker:
             bufsize=0,
             start_new_session=True,
         )
-        if self._receive(_START_SECONDS) is None:
-            self.stop()
-            raise RuntimeError("the Math-Verify process did not start; does `python -c 'import math_verify'` work?")
-        return True
 
     def _send(self, message: list[Any]) -> None:
         assert self._process is not None
