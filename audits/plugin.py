@@ -17,6 +17,7 @@ from audits import recorded
 from audits.claims import claim
 from audits.verdict_table import effect_text, interval_text, render, render_rows
 from audits.verdicts import Outcome, Verdict
+from specref_core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -73,18 +74,28 @@ def pytest_configure(config: pytest.Config) -> None:
     samples = config.getoption("--samples")
     if samples is not None and not samples.exists():
         raise pytest.UsageError(f"--samples {samples} does not exist (looked for it at {samples.absolute()})")
-    if config.getoption("--mode") == "guard" and config.getoption("--record"):
-        raise pytest.UsageError("--record writes what reproduce mode concludes; leave --mode guard out")
+    if config.getoption("--mode") == "guard":
+        if config.getoption("--record"):
+            raise pytest.UsageError("--record writes what reproduce mode concludes; leave --mode guard out")
+        if samples is None:
+            raise pytest.UsageError("--mode guard looks at your own outputs only: name them with --samples PATH")
     config.pluginmanager.register(_Verdicts(config), "specref-verdicts")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what needs the full models, unless ``-m`` speaks of it, and in guard mode what is not the user's."""
+    """Deselect what this run does not ask for.
+
+    That is what needs the full models unless ``-m`` speaks of it, what needs ``--samples`` where there are none, and in
+    guard mode what is not the user's own.
+    """
     full = "gpu" in config.getoption("markexpr")
     guard = config.getoption("--mode") == "guard"
+    own = config.getoption("--samples") is not None
 
     def unwanted(item: pytest.Item) -> bool:
         if item.get_closest_marker("gpu") and not full:
+            return True
+        if "sample_file" in getattr(item, "fixturenames", ()) and not own:
             return True
         source = item.get_closest_marker("source")
         return guard and source is not None and source.args[0] in RECORDED_SOURCES
@@ -93,6 +104,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run every audit that asks for ``sample_file`` once for each file of ``--samples``."""
+    if "sample_file" not in metafunc.fixturenames:
+        return
+    given: Path | None = metafunc.config.getoption("--samples")
+    if given is None:
+        metafunc.parametrize("sample_file", [None], ids=["no samples given"])
+        return
+    from audits.user_samples import sample_files
+
+    try:
+        files = sample_files(given)
+    except InputError as error:
+        raise pytest.UsageError(str(error)) from error
+    metafunc.parametrize("sample_file", files, ids=[str(file) for file in files])
 
 
 def find_data_dir(given: Path | None) -> Path | None:

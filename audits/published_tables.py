@@ -307,28 +307,14 @@ def baseline_as_published(benchmark: str) -> Verdict:
     reported = [row for row in llada_scores() if row.benchmark == benchmark and row.model == "LLaDA-8B-Instruct"]
     nearest = min(reported, key=lambda row: abs(float(row.printed) - float(cell.printed)))
     compared = compare_unpaired(cell.solved, cell.n, round(float(nearest.printed) * cell.n / 100), cell.n)
-    tolerance = claim("baseline-as-published").margin
-    outcome = judge_within(compared.effect * 100, compared.low * 100, compared.high * 100, tolerance)
-    needed = None
-    if outcome is Outcome.INCONCLUSIVE:
-        needed = n_needed_scaling(
-            compared.effect, compared.low, compared.high, compared.n, margin=-tolerance / 100, floor=0.01
-        )
     settings = f"{nearest.toolkit}, {nearest.gen_length} steps in blocks of {nearest.block_length}"
     other = "; another protocol too, generation against likelihood" if cell.protocol == "log-likelihood" else ""
-    return Verdict(
-        claim="baseline-as-published",
+    return _decide(
+        compared,
+        claim_id="baseline-as-published",
         system=f"LLaDA S={MOST_STEPS} against its authors",
         benchmark=benchmark,
-        outcome=outcome,
-        effect=compared.effect * 100,
-        low=compared.low * 100,
-        high=compared.high * 100,
-        n=compared.n,
-        p_value=compared.p_value,
-        test=compared.test,
         reason=f"{cell.printed} against {nearest.printed} ({settings}){other}",
-        n_needed=needed,
         signature=f"{TABLES_1_2}; LLaDA EVAL.md",
     )
 
@@ -353,6 +339,7 @@ def _decide(
     benchmark: str,
     reason: str,
     adjusted_p: float | None = None,
+    signature: str = TABLES_1_2,
 ) -> Verdict:
     about = claim(claim_id)
     return decide(
@@ -363,7 +350,7 @@ def _decide(
         margin=about.margin / 100,
         direction=about.direction,
         reason=reason,
-        signature=TABLES_1_2,
+        signature=signature,
         adjusted_p=adjusted_p,
     )
 

@@ -105,7 +105,7 @@ def test_transform_destroys_correct_code(
 
 
 @_each(CASES)
-def test_extraction_destroys_correct_code(
+def test_extraction_keeps_correct_code(
     case: Case,
     measured: Measure,
     record_verdict: Callable[[Verdict], None],

@@ -142,4 +142,6 @@ def _outcome(verdict: Mapping[str, Any]) -> Text:
 
 def _count(rows: Sequence[Mapping[str, Any]]) -> str:
     outcomes = [verdict["outcome"] for verdict in rows]
-    return f"{len(rows)} verdicts: " + ", ".join(f"{outcomes.count(o.value)} {o.value}" for o in Outcome)
+    return f"{len(rows)} verdict{'' if len(rows) == 1 else 's'}: " + ", ".join(
+        f"{outcomes.count(o.value)} {o.value}" for o in Outcome
+    )

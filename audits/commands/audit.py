@@ -47,12 +47,19 @@ def command(
 
 def _defaults(arguments: list[str]) -> list[str]:
     """Return what pytest needs to find the audits from any folder, installed or in a checkout."""
-    named = any(Path(argument.partition("::")[0]).exists() for argument in arguments if not argument.startswith("-"))
     return [
-        *(() if named else (str(AUDITS),)),
+        *(() if any(map(_names_audits, arguments)) else (str(AUDITS),)),
         "-p",
         "audits.plugin",
         "--import-mode=importlib",
         "-o",
         "xfail_strict=true",
     ]
+
+
+def _names_audits(argument: str) -> bool:
+    """Tell a test module or folder from the values of options, which may be files too."""
+    path = Path(argument.partition("::")[0])
+    if argument.startswith("-") or not path.exists():
+        return False
+    return path.suffix == ".py" or path.resolve() == AUDITS or AUDITS in path.resolve().parents

@@ -104,7 +104,8 @@ def decide(
         system: what was tested.
         benchmark: on what.
         margin: smallest effect the claim speaks of, in the comparison's own unit (shares: 0.05 is five points).
-        direction: +1 where the claim says the effect is positive, -1 where negative.
+        direction: +1 where the claim says the effect is positive, -1 where negative, 0 where it says that the effect
+            is no larger than the margin either way.
         scale: from the comparison's unit to the printed one; 100 turns shares into points.
         unit: name of the printed unit.
         reason: one sentence for a person.
@@ -114,9 +115,13 @@ def decide(
             ``n_needed`` where effect and margin almost coincide.
         n_needed: the n that would decide where the caller knows a sharper one; used only if inconclusive.
     """
-    outcome = judge(
-        comparison.effect, comparison.low, comparison.high, margin=margin, direction=direction, p_value=adjusted_p
-    )
+    found = (comparison.effect, comparison.low, comparison.high)
+    if direction == 0:
+        outcome = judge_within(*found, margin)
+        nearest = math.copysign(margin, comparison.effect)
+    else:
+        outcome = judge(*found, margin=margin, direction=direction, p_value=adjusted_p)
+        nearest = direction * margin
     needed = None
     if outcome is Outcome.INCONCLUSIVE:
         needed = n_needed or n_needed_scaling(
@@ -124,7 +129,7 @@ def decide(
             comparison.low,
             comparison.high,
             comparison.n,
-            margin=direction * margin,
+            margin=nearest,
             floor=worthwhile,
         )
         # An interval that clears the margin and was held back by Holm needs more than it has.
