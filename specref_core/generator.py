@@ -32,9 +32,12 @@ class Budget:
     max_new_tokens: int = 256
 
     def __post_init__(self) -> None:
+        for name, value in (("steps", self.steps), ("max_new_tokens", self.max_new_tokens)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer, type(None))):
+                raise InputError(f"{name}={value!r}: expected a whole number")
         if self.steps is not None and self.steps < 1:
             raise InputError(f"steps={self.steps!r}: a budget needs at least one denoising step, or None")
-        if self.max_new_tokens < 1:
+        if self.max_new_tokens is None or self.max_new_tokens < 1:
             raise InputError(f"max_new_tokens={self.max_new_tokens!r}: expected a positive number of tokens")
 
 

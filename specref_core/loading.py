@@ -7,14 +7,18 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from specref_core.errors import GeneratorError, InputError
+from specref_core.fingerprint import weights_digest
 from specref_core.generator import Budget, Completion, Generator, HasFingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import ModuleType
 
 
@@ -41,14 +45,14 @@ def load(target: str) -> Generator:
             f"{target} is a {type(factory).__name__}, not callable; name a function that returns a Generator"
         )
     try:
-        inspect.signature(factory).bind()
+        _signature(factory).bind()
     except TypeError as error:
         raise InputError(
             f"{target} must be callable without arguments: {error}; wrap it in a function of none"
         ) from error
     try:
         generator = factory()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise GeneratorError(f"the factory {target} raised {type(error).__name__}: {error}") from error
     return check_generator(generator, target)
 
@@ -69,7 +73,7 @@ def check_generator(generator: object, origin: str) -> Generator:
             f"{origin}: {getattr(generator, 'name', '?')!r} has no generate(prompts, *, budget, seed) method"
         )
     try:
-        inspect.signature(method).bind([], budget=Budget(), seed=0)
+        _signature(method).bind([], budget=Budget(), seed=0)
     except TypeError as error:
         raise GeneratorError(
             f"{origin}: generate of {getattr(generator, 'name', '?')!r} has the wrong signature ({error}); "
@@ -86,7 +90,7 @@ def generate(generator: Generator, prompts: Sequence[str], *, budget: Budget, se
     """
     try:
         completions: Any = generator.generate(prompts, budget=budget, seed=seed)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise GeneratorError(f"generator {generator.name!r} raised {type(error).__name__}: {error}") from error
     if not isinstance(completions, (list, tuple)):
         raise GeneratorError(
@@ -109,19 +113,70 @@ def generate(generator: Generator, prompts: Sequence[str], *, budget: Budget, se
 def fingerprint(generator: Generator) -> str:
     """Name what a generator runs with, so that two models never share a ledger row.
 
-    The generator's own ``fingerprint()`` where it has one; else a digest of its class, its source file and its plain
-    attributes, which changes with the code but cannot see weights loaded from elsewhere.
+    The generator's own ``fingerprint()`` where it has one; else a digest of its class, its source file and its
+    attributes: plain data and containers of it by value, torch modules by their weights. What it keeps elsewhere (a
+    global, a server) only its own ``fingerprint()`` can tell.
     """
     if isinstance(generator, HasFingerprint):
         return generator.fingerprint()
     kind = type(generator)
     digest = hashlib.sha256(f"{kind.__module__}.{kind.__qualname__}".encode())
-    source = inspect.getsourcefile(kind) if kind.__module__ != "builtins" else None
+    try:
+        source = inspect.getsourcefile(kind)
+    except TypeError:  # defined at a prompt, or compiled
+        source = None
     if source and Path(source).is_file():
         digest.update(Path(source).read_bytes())
-    plain = {k: v for k, v in vars(generator).items() if isinstance(v, (str, int, float, bool, type(None)))}
-    digest.update(repr(sorted(plain.items())).encode())
+    digest.update("\n".join(_described(generator, depth=0)).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()[:16]
+
+
+# Attributes of attributes are followed this far; a cycle ends here too.
+_DEPTH = 5
+
+
+def _described(value: object, *, depth: int) -> list[str]:
+    """Return lines that differ whenever the data reachable from ``value`` does, as far as it can be seen."""
+    if isinstance(value, (str, bytes, int, float, complex, type(None), Path, Enum)):
+        return [f"{type(value).__name__} {value!r}"]
+    if isinstance(value, type) or inspect.isroutine(value):
+        return [f"{value.__module__}.{value.__qualname__}"]
+    lines = [f"{type(value).__module__}.{type(value).__qualname__}"]
+    if callable(getattr(value, "state_dict", None)):
+        return [*lines, weights_digest(value)]
+    if hasattr(value, "__array_interface__"):
+        array = np.ascontiguousarray(cast("Any", value))
+        return [*lines, f"{array.dtype}{array.shape}{hashlib.sha256(array.tobytes()).hexdigest()}"]
+    if depth == _DEPTH:
+        return lines
+    if isinstance(value, (list, tuple)):
+        parts = [_described(part, depth=depth + 1) for part in value]
+    elif isinstance(value, (set, frozenset)):
+        parts = sorted(_described(part, depth=depth + 1) for part in value)
+    elif isinstance(value, dict):
+        parts = sorted([*_described(k, depth=depth + 1), *_described(v, depth=depth + 1)] for k, v in value.items())
+    else:
+        slots = [name for kind in type(value).__mro__ for name in _names(getattr(kind, "__slots__", ()))]
+        named = {name: getattr(value, name) for name in slots if name != "__dict__" and hasattr(value, name)}
+        named |= getattr(value, "__dict__", {})
+        parts = [[name, *_described(named[name], depth=depth + 1)] for name in sorted(named)]
+    return [*lines, *(f" {line}" for part in parts for line in part)]
+
+
+def _names(slots: str | Iterable[str]) -> Iterable[str]:
+    return (slots,) if isinstance(slots, str) else slots
+
+
+def _signature(function: Callable[..., object]) -> inspect.Signature:
+    """Return a function's signature; one that takes anything where it cannot be read."""
+    try:
+        return inspect.signature(function)
+    except ValueError:
+        anything = [
+            inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+            inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+        ]
+        return inspect.Signature(anything)
 
 
 def _import_module(name: str) -> ModuleType:
@@ -135,7 +190,7 @@ def _import_module(name: str) -> ModuleType:
                 f"no module named {error.name!r}; install it, run from its folder, or give file.py:factory"
             ) from error
         raise InputError(f"importing {name} failed: it needs {error.name!r}, which is not installed") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"importing {name} raised {type(error).__name__}: {error}") from error
 
 
@@ -151,9 +206,11 @@ def _import_file(place: str) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # so that the file may import its neighbours
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise InputError(f"importing {place} raised {type(error).__name__}: {error}") from error
     return module
