@@ -230,6 +230,20 @@ class Ledger:
             raise LedgerError(f"ledger {self.path} was opened in another process; open it again after a fork")
 
 
+def check_ledger(path: str | os.PathLike[str]) -> None:
+    """Refuse a path that no ledger can be opened or made at, without making one: for a check before a long start.
+
+    Raises:
+        LedgerError: as :class:`Ledger` would.
+    """
+    place = Path(path).resolve()
+    if place.exists():
+        ledger_file.inspect(place)
+        ledger_file.require_writable(place)
+    else:
+        ledger_file.require_writable_folder(place)
+
+
 def _open(path: Path, *, read_only: bool) -> sqlite3.Connection:
     if not path.exists():
         if read_only:

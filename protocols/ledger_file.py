@@ -65,8 +65,6 @@ def create(path: Path) -> None:
     Raises:
         LedgerError: the folder is missing or read-only, or its disk is full.
     """
-    if not path.parent.is_dir():
-        raise LedgerError(f"ledger {path}: the folder {path.parent} does not exist; create it first")
     require_writable_folder(path)
     made = None
     try:
@@ -139,9 +137,11 @@ def require_writable_folder(path: Path) -> None:
     """Refuse a ledger whose folder cannot take SQLite's log beside it.
 
     Raises:
-        LedgerError: the folder is read-only.
+        LedgerError: the folder is missing or read-only.
     """
     folder = path.parent
+    if not folder.is_dir():
+        raise LedgerError(f"ledger {path}: the folder {folder} does not exist; create it first")
     if not folder.stat().st_mode & 0o222 or not os.access(folder, os.W_OK | os.X_OK):
         raise LedgerError(
             f"ledger {path}: the folder {folder} is read-only, and the log beside the ledger must be written there; "

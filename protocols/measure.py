@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from protocols.ledger import Ledger, SampleKey
 from protocols.score import Failure
 from protocols.scores import SampleScore, Scores
-from protocols.scoring import Scorer, ScoringSettings, open_scorer
+from protocols.scoring import Scorer, ScoringSettings, check_scoring, open_scorer
 from protocols.signature import Signature
 from specref_core.errors import GeneratorError, InputError
 from specref_core.generator import Budget
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     Progress = Callable[["Status"], None]
 
 _WAIT_SECONDS = 0.05  # between looks at samples that another process is working on
+_DOUBTFUL = (Failure.KILLED, Failure.UNDECIDED)
 _BATCHES_AHEAD = 2  # generated and not yet scored: enough to keep both sides busy, few enough to lose little
 
 
@@ -143,8 +144,8 @@ def sweep(
         problems: Sequence[Problem] = load_problems(benchmark, data_dir=data_dir, limit=limit)
     else:
         problems = list(benchmark)
-    _check(problems, seeds, batch_size, benchmark if isinstance(benchmark, str) else "the benchmark given")
     settings = settings or ScoringSettings()
+    check_plan(problems, seeds, batch_size, settings)
     measured = []
     with ExitStack() as stack:
         book = ledger if isinstance(ledger, Ledger) else stack.enter_context(Ledger(ledger))
@@ -315,7 +316,8 @@ class _Run:
         )
 
     def _score(self, batch: list[_Item]) -> None:
-        # A verdict "killed" may be the work of an operator or of the system's memory killer; only a second one counts.
+        # Behind these two verdicts may stand an operator or the system's memory killer, who ended a program or a
+        # grading process; only a second one counts.
         doubtful = self._judge(batch, settle=False)
         if doubtful and not self.stop.is_set():
             self._judge(doubtful, settle=True)
@@ -332,7 +334,7 @@ class _Run:
             if self.stop.is_set():
                 break
             score = next(verdicts)
-            if score.failure is Failure.KILLED and not settle:
+            if score.failure in _DOUBTFUL and not settle:
                 doubtful.append(item)
                 continue
             kept = self.ledger.add_score(item.key, self.scoring, score)
@@ -359,13 +361,18 @@ def _name(problems: Sequence[Problem]) -> str:
     return "+".join(sorted({problem.benchmark for problem in problems}))
 
 
-def _check(problems: Sequence[Problem], seeds: Sequence[int], batch_size: int, name: str) -> None:
+def check_plan(problems: Sequence[Problem], seeds: Sequence[int], batch_size: int, settings: ScoringSettings) -> None:
+    """Refuse a measurement that cannot be made, before a model is loaded or a file is written.
+
+    Raises:
+        InputError: naming the argument.
+    """
     if not problems:
-        raise InputError(f"{name} has no problems to measure")
+        raise InputError("there are no problems to measure")
     seen: set[tuple[str, str]] = set()
     for problem in problems:
         if (identity := (problem.benchmark, problem.task_id)) in seen:
-            raise InputError(f"task id {problem.task_id!r} occurs twice in {name}; a sample must be nameable")
+            raise InputError(f"task id {problem.task_id!r} occurs twice in {problem.benchmark}; a sample needs a name")
         seen.add(identity)
     if not seeds:
         raise InputError("seeds is empty; give at least one")
@@ -376,3 +383,4 @@ def _check(problems: Sequence[Problem], seeds: Sequence[int], batch_size: int, n
         raise InputError(f"seeds {list(seeds)} repeat; equal seeds give equal samples, which are no new evidence")
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size!r}: expected at least one prompt a batch")
+    check_scoring(problems, settings)

@@ -96,18 +96,10 @@ def open_scorer(problems: Sequence[Problem], settings: ScoringSettings) -> Itera
     Raises:
         InputError: the problems are of several kinds or benchmarks, or a setting is unknown.
     """
-    kinds = {type(problem) for problem in problems}
-    benchmarks = sorted({problem.benchmark for problem in problems})
-    if len(kinds) != 1:
-        told = ", ".join(sorted(kind.__name__ for kind in kinds)) or "none"
-        raise InputError(f"expected problems of one kind, got {told}; measure each benchmark by itself")
-    kind = kinds.pop()
+    kind = check_scoring(problems, settings)
     if kind is CodeProblem:
-        from protocols.execution.completion import PIPELINES
         from protocols.execution.judge import Judge, Limits
 
-        if settings.pipeline not in PIPELINES:
-            raise InputError(f"pipeline {settings.pipeline!r} is unknown; the known ones: {', '.join(PIPELINES)}")
         limits = Limits(timeout=settings.timeout)
         judge = Judge(workers=settings.workers, limits=limits, require_isolation=settings.require_isolation)
         level = _again(lambda: judge.isolation)
@@ -116,12 +108,37 @@ def open_scorer(problems: Sequence[Problem], settings: ScoringSettings) -> Itera
     elif kind is AnswerProblem:
         from protocols.exact_match import Grader
 
-        if len(benchmarks) != 1:
-            raise InputError(f"answers of several benchmarks ({', '.join(benchmarks)}); measure each by itself")
-        with Grader(benchmark=benchmarks[0], grader=settings.grader, workers=settings.workers) as grader:
+        with Grader(benchmark=problems[0].benchmark, grader=settings.grader, workers=settings.workers) as grader:
             yield AnswerScorer(grader)
     else:
         yield ChoiceScorer(settings)
+
+
+def check_scoring(problems: Sequence[Problem], settings: ScoringSettings) -> type[Problem]:
+    """Return the kind of the problems; refuse what no protocol can score, before anything is started.
+
+    Raises:
+        InputError: the problems are of several kinds or benchmarks, or a setting is unknown.
+    """
+    kinds = {type(problem) for problem in problems}
+    if len(kinds) != 1:
+        told = ", ".join(sorted(kind.__name__ for kind in kinds)) or "none"
+        raise InputError(f"expected problems of one kind, got {told}; measure each benchmark by itself")
+    kind = kinds.pop()
+    if kind is CodeProblem:
+        from protocols.execution.completion import PIPELINES
+
+        if settings.pipeline not in PIPELINES:
+            raise InputError(f"pipeline {settings.pipeline!r} is unknown; the known ones: {', '.join(PIPELINES)}")
+    elif kind is AnswerProblem:
+        from protocols.exact_match import GRADERS
+
+        benchmarks = sorted({problem.benchmark for problem in problems})
+        if len(benchmarks) != 1:
+            raise InputError(f"answers of several benchmarks ({', '.join(benchmarks)}); measure each by itself")
+        if settings.grader not in GRADERS:
+            raise InputError(f"grader {settings.grader!r} is unknown; the known ones: {', '.join(GRADERS)}")
+    return kind
 
 
 def _again(start: Callable[[], str]) -> str:

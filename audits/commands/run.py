@@ -68,9 +68,9 @@ def run(
     """
     from rich.console import Console
 
-    from protocols.ledger import Ledger
+    from protocols.ledger import Ledger, check_ledger
     from protocols.loaders import load_problems
-    from protocols.measure import sweep
+    from protocols.measure import check_plan, sweep
     from protocols.scores import table
     from protocols.scoring import ScoringSettings
     from specref_core.generator import Budget, MonteCarlo
@@ -93,12 +93,15 @@ def run(
     if json_path is not None:
         _require_place(json_path)
     problems = load_problems(benchmark, data_dir=data_dir, limit=limit)
+    check_plan(problems, seed_list, batch_size, settings)
+    if ledger is not None:
+        check_ledger(ledger)
+    measured_with = load(generator)
     out, err = Console(), Console(stderr=True)
     measured: list[Scores] = []
     status = 0
     failure: GeneratorError | LedgerError | None = None
     with Ledger(ledger) as book:
-        measured_with = load(generator)
         try:
             with _bar(err, len(budgets) * len(problems) * len(seed_list)) as progress:
                 sweep(

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from protocols import ledger_file
-from protocols.ledger import Ledger, SampleKey
+from protocols.ledger import Ledger, SampleKey, check_ledger
 from protocols.score import Failure, Score
 from specref_core.errors import LedgerError
 from specref_core.generator import Completion, Cost, Draft, Trace
@@ -222,6 +222,24 @@ class TestRefusals:
         with pytest.raises(LedgerError, match=told) as caught:
             Ledger(path, read_only=read_only)
         assert "l.db" in str(caught.value)
+        assert snapshot(tmp_path) == before
+
+    @pytest.mark.parametrize("case", REFUSED)
+    def test_the_check_before_a_long_start_refuses_the_same(self, tmp_path, case):
+        make, told = REFUSED[case]
+        path = tmp_path / "l.db"
+        make(path)
+        before = snapshot(tmp_path)
+        with pytest.raises(LedgerError, match=told):
+            check_ledger(path)
+        assert snapshot(tmp_path) == before
+
+    def test_the_check_makes_nothing(self, tmp_path):
+        check_ledger(tmp_path / "l.db")
+        assert not list(tmp_path.iterdir())
+        fill(tmp_path / "l.db", 1)
+        before = snapshot(tmp_path)
+        check_ledger(tmp_path / "l.db")
         assert snapshot(tmp_path) == before
 
     def test_garbage_in_a_text_is_found_when_it_is_read(self, tmp_path):

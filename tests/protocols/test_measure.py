@@ -265,11 +265,12 @@ class TestCulprits:
             measure(Toy(), problem, settings=ScoringSettings(pipeline="x"))
 
 
-class TestKilledVerdicts:
-    """A program that dies by a signal nobody sent may be the victim of an operator; the second verdict counts."""
+class TestDoubtfulVerdicts:
+    """A program or a grader that died may be the victim of an operator; the second verdict counts."""
 
+    @pytest.mark.parametrize("doubtful", [Failure.KILLED, Failure.UNDECIDED])
     @pytest.mark.parametrize("second", [Score(correct=True), Score(correct=False, failure=Failure.KILLED)])
-    def test_a_killed_verdict_is_asked_for_twice(self, monkeypatch, second):
+    def test_a_doubtful_verdict_is_asked_for_twice(self, monkeypatch, second, doubtful):
         asked: list[int] = []
 
         class Fake:
@@ -286,7 +287,7 @@ class TestKilledVerdicts:
                 for problem, _ in items:
                     asked.append(int(problem.task_id[2:]))
                     first = problem.task_id == "t/3" and asked.count(3) == 1
-                    killed = Score(correct=False, failure=Failure.KILLED)
+                    killed = Score(correct=False, failure=doubtful)
                     yield killed if first else second if problem.task_id == "t/3" else Score(correct=True)
 
         @contextmanager
