@@ -228,7 +228,8 @@ class Generator(Protocol):
     def generate(self, prompts: Sequence[str], *, budget: Budget, seed: int) -> list[Completion]:
         """Continue every prompt: one completion a prompt, in order; equal seeds give equal results.
 
-        A prompt's completion must not depend on the prompts that share its batch.
+        A prompt's completion must not depend on the prompts that share its batch: draw its randomness from the seed
+        and the prompt, not from its place in the batch or from what was drawn before.
         """
         ...
 
