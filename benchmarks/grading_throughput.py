@@ -3,7 +3,7 @@ r"""Grade MATH's gold solutions against themselves: how many a second, and how m
 Three runs in one process order, each on one core:
 
 - ``as written``: every solution against its own gold answer, as a run of a perfect model would be graded;
-- ``respelled``: the answer written another way (``\dfrac``, added ``x =``, spaces), so that string equality decides
+- ``respelled``: the answer written another way (``\dfrac``, ``\left(``, ``7.0``), so that string equality decides
   nothing;
 - ``Math-Verify``: the named baseline, ``parse`` and ``verify`` called plainly on the same respelled answers.
 
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
 
 def respell(answer: str) -> str:
-    """Write an answer in another way that means the same."""
-    text = answer.replace("\\frac", "\\dfrac").replace("(", "\\left(").replace(")", "\\right)").replace(" ", "\\,")
-    text = re.sub(r"\\text\\,", r"\\text ", text)
-    return f"{{{text}}}\\ ."
+    """Write an answer in another way that means the same and that any LaTeX reader knows."""
+    if re.fullmatch(r"-?\d+", answer):
+        return f"{answer}.0"
+    text = answer.replace("\\frac", "\\dfrac").replace("(", "\\left(").replace(")", "\\right)")
+    return text if text != answer else f"{{{answer}}}"
 
 
 def timed(items: list[tuple[str, str]], run: Callable[[list[tuple[str, str]]], int]) -> tuple[int, float]:

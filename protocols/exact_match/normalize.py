@@ -67,7 +67,7 @@ _MATH_FONT = re.compile(r"\\(?:mathrm|mathbf|mathit|mathsf|mathtt|boldsymbol|bm|
 _BARE_FONT = re.compile(r"\\(?:mathrm|mathbf|mathit|mathsf|boldsymbol|bm)\s+([A-Za-z])")
 _NOT_PROSE = re.compile(r"[\d=+*/^_\\<>$]")
 _DEGREE = re.compile(
-    r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|\\degree(?![a-zA-Z])|\^\s*\{?\\text\{o\}\}?)\s*(?:\\text\{\s*([CF])\s*\}|([CF])(?![a-zA-Z]))?"
+    r"\s*(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])|\^\s*\{?\\text\{o\}\}?)\s*(?:\\text\{\s*([CF])\s*\}|([CF])(?![a-zA-Z]))?"
 )
 _PERCENT = re.compile(r"\s*\\?%|(?<=\d)\s*\\percent(?![a-zA-Z])")
 _CURRENCY = {
@@ -85,17 +85,21 @@ _PRICE = re.compile(_CURRENCY_SIGN + r"\s*(?P<amount>-?\s*\d[\d,.]*\d|-?\s*\d|-?
 _LONE_CURRENCY = re.compile(_CURRENCY_SIGN)
 _MATH_DELIMITERS = re.compile(r"(?<!\\)\\[()\[\]]|\$\$")
 _ROW_SKIP = re.compile(r"(?<=\\\\)\s*\[\s*-?[\d.]*\s*(?:pt|em|ex|mm|cm|\\jot)\s*\]")
+# Stands for TeX's row separator, so that no rule takes its second backslash for the start of a command.
+_ROW = "\x1e"
 _CLOCK = re.compile(
     r"(?:\\(?:text|mathrm|mbox)\s*\{\s*)?(?<![\d:.])(\d{1,2})(?::(\d\d))?\s*(?:\\[,;: ]|~)*"
     r"\s*(?:\\(?:text|mathrm|mbox)\s*\{)?\s*([ap])\.?\s?m\b\.?\s*\}?",
     re.IGNORECASE,
 )
-_THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|\{,\\!\}|,\s*\\!|\\[,;:! ]|\\thinspace|\{\\,\}|~|'|\u2009)\s*(?=\d{3}(?!\d))")
+_THOUSANDS = re.compile(
+    r"(?<=\d)(?:,(?:\s*(?:\\[!,;:]|~))+|\{,\}|\{,\\!\}|\\[,;:! ]|\\thinspace|\{\\,\}|~|'|\u2009)\s*(?=\d{3}(?!\d))"
+)
 _DECIMAL_COMMA = re.compile(r"(?<=\d)\{,\}(?=\d)")
 _SPACED_THOUSANDS = re.compile(r"(?<![\d.,/_^])\d{1,3}(?: \d{3})+(?![\d/]| *[/\d])")
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot|overbar)\s*(?:\{(\d+)\}|(\d))")
 _DOTTED = re.compile(r"(\d*)\.(\d{2,60})\s*(?:\\ldots|\\dots|\\cdots|\.\.\.)(?:\.?)")
-_PUNCTUATION = re.compile(r"(?:[\s.,;:?]|\\\\)+$")
+_PUNCTUATION = re.compile(r"[\s.,;:?\\]+$")
 _LEADING = re.compile(r"^(?:[\s:]|\\\\|=(?!=))+")
 
 
@@ -106,9 +110,10 @@ def strict_form(answer: str, *, form: str) -> str:
         answer: the extracted or the gold answer.
         form: ``gsm8k`` also drops the dollar sign and the thousands comma, as the benchmark's own script does.
     """
-    text = re.sub(r"\s+|\\[()\[\]]", "", answer) if form == "math" else answer.strip()
+    # A blank between two digits separates two numbers.
+    text = answer.strip() if form == "bbh" else re.sub(r"(?<!\d)\s+|\s+(?!\d)|\\[()\[\]]", "", answer)
     if form == "gsm8k":
-        text = re.sub(r"[,$\s]", "", text)
+        text = re.sub(r"[,$]", "", text)
     if form != "bbh" and len(text) > 1 and text.count("$") >= 2 and text[0] == text[-1] == "$":
         text = text.strip("$")
     return text.removesuffix(".")
@@ -124,6 +129,10 @@ def clean(answer: str) -> str:
     text = re.sub(r"[₀₁₂₃₄₅₆₇₈₉]+", lambda m: "_{" + m.group().translate(_SUBSCRIPTS) + "}", text)
     text = text.translate(_UNICODE_TABLE).translate(_FULL_WIDTH).replace("**", "^")
     text = _CLOCK.sub(_clock, _MATH_DELIMITERS.sub(" ", _ROW_SKIP.sub("", text)))
+    if "\\begin" not in text:
+        # LaTeX that was escaped once too often.
+        text = re.sub(r"\\{2,}(?=[a-zA-Z{}])", r"\\", text)
+    text = text.replace("\\\\", _ROW)
     # An even number of bare dollars delimits formulas; an odd one is a price.
     if len(re.findall(r"(?<!\\)\$", text)) % 2 == 0:
         text = re.sub(r"(?<!\\)\$", " ", text)
@@ -141,6 +150,7 @@ def clean(answer: str) -> str:
     text = _REPEATING.sub(lambda m: _repeating(m.group(1), m.group(2), m.group(3) or m.group(4)), text)
     text = _DOTTED.sub(_dotted, text)
     text = _SPACED_THOUSANDS.sub(lambda m: m.group().replace(" ", ""), text)
+    text = text.replace(_ROW, "\\\\")
     text = re.sub(r"\s+", " ", re.sub(r"\b[Ii]nfinity\b", r"\\infty ", text))
     return _LEADING.sub("", _PUNCTUATION.sub("", text.replace("\\ldotp", "."))).strip()
 

@@ -6,9 +6,9 @@ r"""The shape of an answer: a quantity, words, a list, a tuple or interval, a un
 from __future__ import annotations
 
 import re
-from itertools import groupby
 from typing import TYPE_CHECKING
 
+from protocols.exact_match.brackets import closing, join_thousands, nesting, split
 from protocols.exact_match.expression import Node, Token, UnreadableError, lex, number, parse, word_set
 from protocols.exact_match.shapes import (
     Answer,
@@ -26,10 +26,8 @@ from protocols.exact_match.shapes import (
 from protocols.exact_match.units import is_unit_word, read_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-_OPEN = frozenset({"(", "[", "{", "\\{", "\\langle", "\\lbrack", "\\lfloor", "\\lceil", "\\lvert", "\\lbrace"})
-_CLOSE = frozenset({")", "]", "}", "\\}", "\\rangle", "\\rbrack", "\\rfloor", "\\rceil", "\\rvert", "\\rbrace"})
 _RELATIONS = {
     "=": "=",
     "<": "<",
@@ -89,7 +87,7 @@ def read_answers(text: str) -> list[Answer]:
     text = re.sub(r"^\](.*\])$", r"(\1", text)
     text = re.sub(r"^(\[.*)\[$", r"\1)", text)
     tokens = lex(text)
-    joined = _join_thousands(tokens)
+    joined = join_thousands(tokens)
     if joined is None:
         return [_read(tokens)]
     try:
@@ -130,7 +128,7 @@ def _read(tokens: Sequence[Token]) -> Answer:
 
 def _unwrap(tokens: Sequence[Token]) -> Sequence[Token]:
     """Drop braces around the whole."""
-    while len(tokens) >= 2 and tokens[0].text == "{" and _closing(tokens) == len(tokens) - 1:
+    while len(tokens) >= 2 and tokens[0].text == "{" and closing(tokens) == len(tokens) - 1:
         tokens = tokens[1:-1]
     return tokens
 
@@ -174,7 +172,7 @@ def _flatten(items: Sequence[Answer]) -> list[Answer]:
 
 
 def _as_listing(tokens: Sequence[Token]) -> Answer | None:
-    parts = _split(tokens, _separates)
+    parts = split(tokens, _separates)
     if len(parts) < 2:
         return None
     items = [_read(part) for part in parts if part]
@@ -194,12 +192,12 @@ def _separates(token: Token) -> bool:
 
 
 def _as_union(tokens: Sequence[Token]) -> Answer | None:
-    parts = _split(tokens, lambda token: token.text == "\\cup")
+    parts = split(tokens, lambda token: token.text == "\\cup")
     return Union(tuple(_read(part) for part in parts)) if len(parts) > 1 else None
 
 
 def _as_relation(tokens: Sequence[Token]) -> Answer | None:
-    parts = _split(tokens, lambda token: token.text in _RELATIONS)
+    parts = split(tokens, lambda token: token.text in _RELATIONS)
     if len(parts) < 2:
         return None
     used = _operators(tokens)
@@ -236,7 +234,7 @@ def _operators(tokens: Sequence[Token]) -> list[str]:
     depth = 0
     found = []
     for token in tokens:
-        depth += _nesting(token)
+        depth += nesting(token)
         if depth == 0 and token.text in _RELATIONS:
             found.append(_RELATIONS[token.text])
     return found
@@ -268,14 +266,14 @@ def _is_variable(side: Answer) -> bool:
 
 def _as_bracketed(tokens: Sequence[Token]) -> Answer | None:
     opener, closer = tokens[0].text, tokens[-1].text
-    if opener not in ("(", "[", "\\{", "\\langle", "\\lbrack", "\\lbrace") or _closing(tokens) != len(tokens) - 1:
+    if opener not in ("(", "[", "\\{", "\\langle", "\\lbrack", "\\lbrace") or closing(tokens) != len(tokens) - 1:
         return None
     inner = tokens[1:-1]
     if opener in ("\\{", "\\lbrace"):
         if any(token.text in ("\\mid", "|", ":", "\\colon") for token in inner):
             raise UnreadableError("a set by a condition")
-        return Listing(tuple(_read(part) for part in _split(inner, _comma))) if inner else Words("empty set")
-    parts = _split(inner, _comma)
+        return Listing(tuple(_read(part) for part in split(inner, _comma))) if inner else Words("empty set")
+    parts = split(inner, _comma)
     if len(parts) == 1:
         # A bracket around one thing says nothing here: nothing stands beside it.
         return _read(inner) if inner else None
@@ -303,11 +301,11 @@ def _as_matrix(tokens: Sequence[Token]) -> Answer | None:
         after.pop(0)
     if after:
         raise UnreadableError("something behind a matrix")
-    rows = [row for row in _split(inside, lambda token: token.kind == "row") if row]
+    rows = [row for row in split(inside, lambda token: token.kind == "row") if row]
     name = re.sub(r"\\begin\{(\w+).*", r"\1", tokens[begin].text)
     if name in ("cases", "aligned", "align", "gathered"):
         raise UnreadableError(f"the environment {name}")
-    cells = [[_read(cell) for cell in _split(row, lambda token: token.text == "&")] for row in rows]
+    cells = [[_read(cell) for cell in split(row, lambda token: token.text == "&")] for row in rows]
     if before:
         while before and before[-1].text in ("\\cdot", "\\times", "*"):
             before.pop()
@@ -341,7 +339,7 @@ def _plain(token: Token) -> str:
 
 
 def _as_ratio(tokens: Sequence[Token]) -> Answer | None:
-    parts = _split(tokens, lambda token: token.text in (":", "\\colon"))
+    parts = split(tokens, lambda token: token.text in (":", "\\colon"))
     if len(parts) < 2 or not all(parts):
         return None
     return Ratio(tuple(parse(_unwrap(part)) for part in parts))
@@ -375,7 +373,7 @@ def _quantity(tokens: Sequence[Token]) -> Quantity:
 
 def _opens_unit(tokens: Sequence[Token], position: int) -> bool:
     token, before = tokens[position], tokens[position - 1]
-    if sum(_nesting(t) for t in tokens[:position]) != 0:
+    if sum(nesting(t) for t in tokens[:position]) != 0:
         return False
     if token.kind == "text":
         return True
@@ -385,69 +383,3 @@ def _opens_unit(tokens: Sequence[Token], position: int) -> bool:
     if token.kind == "letter" and token.spaced and before.kind == "number":
         return is_unit_word(token.text)
     return False
-
-
-def _join_thousands(tokens: list[Token]) -> list[Token] | None:
-    """Read ``1,234,567`` at the top level as one number; ``None`` where there is no such spelling."""
-    joined: list[Token] = []
-    depth = 0
-    position = 0
-    changed = False
-    while position < len(tokens):
-        token = tokens[position]
-        depth += _nesting(token)
-        if depth == 0 and token.kind == "number" and re.fullmatch(r"[1-9]\d{0,2}", token.text):
-            digits = token.text
-            ahead = position + 1
-            while (
-                ahead + 1 < len(tokens)
-                and tokens[ahead].text == ","
-                and not tokens[ahead].spaced
-                and not tokens[ahead + 1].spaced
-                and re.fullmatch(r"\d{3}(\.\d+)?", tokens[ahead + 1].text)
-                and "." not in digits
-            ):
-                digits += tokens[ahead + 1].text
-                ahead += 2
-            if ahead > position + 1:
-                changed = True
-                token = Token("number", digits, token.spaced)
-                position = ahead - 1
-        joined.append(token)
-        position += 1
-    return joined if changed else None
-
-
-def _split(tokens: Sequence[Token], separates: Callable[[Token], bool]) -> list[Sequence[Token]]:
-    """Split at the separators outside of all brackets; separators side by side (", and") are one."""
-    depth = 0
-    marks = []
-    for token in tokens:
-        depth += _nesting(token)
-        marks.append(depth == 0 and separates(token))
-    parts: list[Sequence[Token]] = []
-    position = 0
-    for is_separator, run in groupby(marks):
-        length = len(list(run))
-        if not is_separator:
-            parts.append(tokens[position : position + length])
-        elif position == 0 or position + length == len(tokens):
-            parts.append([])
-        position += length
-    return parts
-
-
-def _nesting(token: Token) -> int:
-    if token.text in _OPEN or token.kind == "begin":
-        return 1
-    return -1 if token.text in _CLOSE or token.kind == "end" else 0
-
-
-def _closing(tokens: Sequence[Token]) -> int:
-    """Return the position of the bracket that closes the first one; -1 where none does."""
-    depth = 0
-    for position, token in enumerate(tokens):
-        depth += _nesting(token)
-        if depth == 0:
-            return position
-    return -1
