@@ -107,7 +107,7 @@ def token_spans(tokenizer: Any, text: str) -> Tokenization:
     Raises:
         InputError: the tokenizer has no offsets (it is not a fast one), or the text holds a lone surrogate.
     """
-    _require_encodable(text)
+    require_encodable(text)
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not hasattr(backend, "encode_special_tokens"):
         raise InputError(
@@ -176,6 +176,21 @@ def check_spans(spans: ArrayLike, name: str) -> NDArray[np.int64]:
         position = int(np.argmax(wrong))
         raise InputError(f"{name}[{position}] = {tuple(array[position].tolist())}: expected 0 <= start <= end")
     return array
+
+
+def require_encodable(text: str, name: str = "the text") -> None:
+    """Refuse a text that UTF-8, and so every tokenizer, cannot hold.
+
+    Raises:
+        InputError: it has a lone surrogate.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{name} holds a lone surrogate (U+{ord(text[error.start]):04X}) at character {error.start}; "
+            "no tokenizer can read it: replace it first"
+        ) from error
 
 
 def characters(text: str) -> NDArray[np.uint32]:
@@ -260,13 +275,3 @@ def _encode_as_text(backend: Any, text: str) -> Any:
             backend.enable_truncation(**truncation)
         if padding is not None:
             backend.enable_padding(**padding)
-
-
-def _require_encodable(text: str) -> None:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"the text holds a lone surrogate (U+{ord(text[error.start]):04X}) at character {error.start}; "
-            "no tokenizer can read it: replace it first"
-        ) from error

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from specref_core.alignment import require_encodable
+from specref_core.batching import Batches
 from specref_core.canvas import Canvas, blank, read, warm_start
 from specref_core.continuation import encode_continuation
 from specref_core.decoding.denoise import DenoiseSettings, denoise
@@ -113,8 +115,7 @@ class RefinerSettings:
             raise InputError(f"slack={self.slack!r}: expected 0 or more positions")
         if self.canvas_length is not None and self.canvas_length < 1:
             raise InputError(f"canvas_length={self.canvas_length!r}: expected a positive length, or None")
-        if self.batch_size < 1:
-            raise InputError(f"batch_size={self.batch_size!r}: expected a positive number of canvases")
+        Batches(self.batch_size, "canvases")
 
 
 class StandaloneRefiner:
@@ -138,11 +139,13 @@ class StandaloneRefiner:
         self.mask_id: int = model.config.mask_token_id if named is None else named
         self.end_ids = _end_ids(model.config, tokenizer)
         eos = model.config.eos_token_id
+        eos = getattr(tokenizer, "eos_token_id", None) if eos is None else eos
         self.end_id: int | None = eos[0] if isinstance(eos, (list, tuple)) else eos
         self.context_window: int | None = getattr(model.config, "max_position_embeddings", None)
         if self.settings.chat and not getattr(tokenizer, "chat_template", None):
             raise InputError("chat=True, but the refiner's tokenizer has no chat template")
         self._weights: str | None = None
+        self._batches = Batches(self.settings.batch_size, "canvases")
 
     @classmethod
     def from_pretrained(
@@ -191,6 +194,7 @@ class StandaloneRefiner:
 
         An empty prompt becomes the begin token where there is one: before nothing, all hidden positions look alike.
         """
+        require_encodable(prompt, "the prompt")
         if self.settings.chat:
             message = [{"role": "user", "content": prompt}]
             text = self.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
@@ -245,12 +249,11 @@ class StandaloneRefiner:
                     f"exceed the refiner's context window of {self.context_window}"
                 )
         seeds = [row_seed(seed, prompt, "refine") for prompt in prompts]
-        done: dict[int, Completion] = {}
-        order = sorted(range(len(canvases)), key=lambda i: len(canvases[i]))
-        for start in range(0, len(order), self.settings.batch_size):
-            batch = order[start : start + self.settings.batch_size]
-            filled = self._fill_batch([canvases[i] for i in batch], [seeds[i] for i in batch], settings)
-            done.update(zip(batch, filled, strict=True))
+
+        def work(batch: list[int]) -> list[Completion]:
+            return self._fill_batch([canvases[i] for i in batch], [seeds[i] for i in batch], settings)
+
+        done = self._batches.run(sorted(range(len(canvases)), key=lambda i: len(canvases[i])), work)
         return [done[i] for i in range(len(canvases))]
 
     def log_likelihood(

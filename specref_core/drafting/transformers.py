@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from specref_core.alignment import require_encodable
+from specref_core.batching import Batches
 from specref_core.continuation import decode_continuation, encode_continuation
 from specref_core.cost import ModelShape, generation_flops
 from specref_core.drafting.checkpoint import load_causal_lm
@@ -23,7 +25,7 @@ from specref_core.generator import Draft
 from specref_core.seeding import row_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -62,15 +64,13 @@ class TransformersDrafter:
             raise InputError(f"temperature={temperature!r}: expected 0 (greedy) or more")
         if not 0 < top_p <= 1:
             raise InputError(f"top_p={top_p!r}: expected more than 0 and at most 1")
-        if batch_size < 1:
-            raise InputError(f"batch_size={batch_size!r}: expected a positive number of prompts")
         if isinstance(stop, str) or not all(stop):
             raise InputError(f"stop={stop!r}: expected a sequence of non-empty strings")
         self.model = model
         self.tokenizer = tokenizer
         self.temperature = temperature
         self.top_p = top_p
-        self.batch_size = batch_size
+        self._batches = Batches(batch_size, "prompts")
         self.stop = tuple(stop)
         config = model.config.get_text_config()
         self.vocab_size = int(config.vocab_size)
@@ -120,13 +120,17 @@ class TransformersDrafter:
             InputError: a prompt fills the context window, or is empty and there is no begin token.
         """
         encoded = self._encode_prompts(prompts)
-        # One number a step from each row's own stream, drawn before the batch is known.
-        streams = [np.random.default_rng(row_seed(seed, prompt, "draft")) for prompt in prompts]
-        drafts: dict[int, Draft] = {}
-        for batch in self._batches([len(ids) for ids in encoded]):
-            rows = [_Row(encoded[i], streams[i], self._room(len(encoded[i]), budget.max_new_tokens)) for i in batch]
+
+        def write(batch: list[int]) -> list[Draft]:
+            rows = []
+            for i in batch:
+                # One number a step from the row's own stream, whoever shares the batch.
+                stream = np.random.default_rng(row_seed(seed, prompts[i], "draft"))
+                rows.append(_Row(encoded[i], stream, self._room(len(encoded[i]), budget.max_new_tokens)))
             self._write(rows)
-            drafts.update(zip(batch, map(self._finish, rows), strict=True))
+            return [self._finish(row) for row in rows]
+
+        drafts = self._batches.run(_by_length(encoded), write)
         return [drafts[i] for i in range(len(prompts))]
 
     def teacher_forced(
@@ -157,18 +161,22 @@ class TransformersDrafter:
                     f"prompt {i} has {len(before)} tokens and its continuation {len(after)}; together they exceed the "
                     f"drafter's context window of {self.context_window}"
                 )
-        drafts: dict[int, Draft] = {}
-        for batch in self._batches([len(a) + len(b) for a, b in zip(encoded, targets, strict=True)]):
+
+        def score(batch: list[int]) -> list[Draft]:
+            drafts = []
             entropies = self._score([encoded[i] for i in batch], [targets[i] for i in batch])
             for i, values in zip(batch, entropies, strict=True):
                 if token_ids is None:
                     text, spans = texts[i], tokenized[i].spans
                 else:
-                    decoded = decode_continuation(
-                        self.tokenizer, targets[i], context=encoded[i], hidden=self._hidden(targets[i])
-                    )
+                    hidden = self._hidden(targets[i])
+                    decoded = decode_continuation(self.tokenizer, targets[i], context=encoded[i], hidden=hidden)
                     text, spans = decoded.text, decoded.spans
-                drafts[i] = _draft(text, targets[i], spans, values, self.vocab_size)
+                drafts.append(_draft(text, targets[i], spans, values, self.vocab_size))
+            return drafts
+
+        order = _by_length([[*before, *after] for before, after in zip(encoded, targets, strict=True)])
+        drafts = self._batches.run(order, score)
         return [drafts[i] for i in range(len(prompts))]
 
     def log_likelihood(
@@ -268,6 +276,7 @@ class TransformersDrafter:
         for i, prompt in enumerate(prompts):
             if not isinstance(prompt, str):
                 raise InputError(f"prompt {i} is a {type(prompt).__name__}; expected str")
+            require_encodable(prompt, f"prompt {i}")
             ids = list(self.tokenizer(prompt, verbose=False)["input_ids"]) if prompt else []
             if not ids:
                 begin = getattr(self.tokenizer, "bos_token_id", None)
@@ -283,12 +292,6 @@ class TransformersDrafter:
                 )
             encoded.append(ids)
         return encoded
-
-    def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
-        """Yield the positions of prompts that go together: those of like length, so that little is padded."""
-        order = sorted(range(len(lengths)), key=lengths.__getitem__)
-        for start in range(0, len(order), self.batch_size):
-            yield order[start : start + self.batch_size]
 
     def _room(self, prompt_length: int, wanted: int) -> int:
         return wanted if self.context_window is None else min(wanted, self.context_window - prompt_length)
@@ -325,6 +328,11 @@ class _Row:
     tokens: list[int] = field(default_factory=list)
     entropies: list[float] = field(default_factory=list)
     done: bool = False
+
+
+def _by_length(rows: list[list[int]]) -> list[int]:
+    """Return the positions of rows so that those of like length come together and little is padded."""
+    return sorted(range(len(rows)), key=lambda i: len(rows[i]))
 
 
 def _left_padded(rows: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:

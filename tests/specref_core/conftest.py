@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
 
 from fixtures.checkpoints import make_llada_checkpoint, make_phi_checkpoint
+
+# A busy machine is slow; that is no reason to fail.
+hypothesis.settings.register_profile("core", deadline=None, max_examples=60)
+hypothesis.settings.load_profile("core")
 
 
 @pytest.fixture(scope="session")

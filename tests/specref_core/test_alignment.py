@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -155,9 +157,9 @@ class TestProject:
         rng = np.random.default_rng(0)
         source, target = (_random_partition(rng, 1_000_000) for _ in range(2))
         values = rng.random(len(source))
-        started = time.perf_counter()
+        started = time.process_time()  # of this process: what else runs on the machine is not its fault
         project(values, source, target)
-        assert time.perf_counter() - started < 1
+        assert time.process_time() - started < 1
 
 
 class TestTokenSpans:
@@ -285,3 +287,10 @@ def check_spans_lawful(spans, length, *, complete):
 def _random_partition(rng, length):
     edges = np.unique(np.concatenate([[0, length], rng.integers(1, length, length // 3)]))
     return np.stack([edges[:-1], edges[1:]], axis=1)
+
+
+def test_importing_the_pure_modules_loads_no_heavy_library():
+    names = "alignment, masking, scaffolds, continuation, loading, generator"
+    code = f"import sys; from specref_core import {names}; print(*{{'torch', 'transformers'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -1,4 +1,4 @@
-# ruff: noqa: ARG002, ARG005 - stubs have the signature of the contract, whatever they use of it
+# ruff: noqa: ARG005 - stubs have the signature of the contract, whatever they use of it
 from __future__ import annotations
 
 import dataclasses

@@ -125,6 +125,10 @@ class TestRefiner:
     def test_an_empty_prompt_starts_from_the_begin_token(self, llada):
         assert StandaloneRefiner(*llada).encode_prompt("") == [llada.tokenizer.bos_token_id]
 
+    def test_a_prompt_must_be_encodable(self, refiner):
+        with pytest.raises(InputError, match="the prompt holds a lone surrogate"):
+            refiner.generate(["\udcff"], budget=BUDGET, seed=0)
+
     def test_the_chat_template_wraps_the_prompt(self, llada):
         plain = StandaloneRefiner(*llada).encode_prompt("hello")
         wrapped = StandaloneRefiner(*llada, RefinerSettings(chat=True)).encode_prompt("hello")

@@ -184,6 +184,24 @@ class TestSettings:
         with pytest.raises(InputError, match="prompt 1 is a bytes"):
             TransformersDrafter(*phi).draft(["a", b"b"], budget=BUDGET, seed=0)
 
+    def test_a_prompt_must_be_encodable(self, phi):
+        with pytest.raises(InputError, match="prompt 0 holds a lone surrogate"):
+            TransformersDrafter(*phi).draft(["\udcff"], budget=BUDGET, seed=0)
+
+    def test_running_out_of_memory_changes_nothing_but_the_batch(self, phi, settings, drafts, monkeypatch):
+        drafter = TransformersDrafter(*phi, **settings)
+        forward = drafter._forward
+
+        def small_device(ids, *rest, **choices):
+            if len(ids) > 2 and rest[1] is not None:  # fails in the midst of a draft
+                raise torch.OutOfMemoryError
+            return forward(ids, *rest, **choices)
+
+        monkeypatch.setattr(drafter, "_forward", small_device)
+        with pytest.warns(ResourceWarning, match="out of memory"):
+            again = drafter.draft(PROMPTS, budget=BUDGET, seed=3)
+        assert [d.token_ids for d in again] == [d.token_ids for d in drafts]
+
     def test_the_fingerprint_names_what_changes_outputs_and_nothing_else(self, phi):
         base = TransformersDrafter(*phi).fingerprint()
         assert TransformersDrafter(*phi, batch_size=3).fingerprint() == base
