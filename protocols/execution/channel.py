@@ -47,7 +47,8 @@ def receive(channel: socket.socket, *, deadline: float | None = None, limit: int
         FrameTooLargeError: the frame is announced larger than ``limit`` bytes.
         ClockError: the deadline passed.
     """
-    (size,) = _HEADER.unpack(_exactly(channel, _HEADER.size, deadline))
+    head = _exactly(channel, _HEADER.size, deadline)
+    (size,) = _HEADER.unpack(head)
     if size > limit:
         raise FrameTooLargeError(f"{size} bytes, more than {limit}")
     return _exactly(channel, size, deadline)

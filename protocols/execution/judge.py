@@ -1,8 +1,8 @@
 """The judge: a pool of warm worker pairs that score programs against their problems' tests.
 
 Each worker is two processes. The *referee* (``referee.py``) holds the tests and compares answers; the *zygote*
-(``zygote.py``) forks one confined candidate for each program. The judge gives out work, watches the clock once more, and
-replaces a pair that was lost.
+(``zygote.py``) forks one confined candidate for each program. The judge gives out work, watches the clock once more,
+and replaces a pair that was lost.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from specref_core.errors import InputError, SpecRefError
 
 _HERE = Path(__file__).resolve().parent
 _START_SECONDS = 60.0
+_RUNS = 10  # of one program and its reference solution at most, in all ways and bindings
 _SLACK = 10.0
 """Seconds beyond a referee's own clock after which the judge gives up on the referee."""
 
@@ -192,7 +193,7 @@ class Judge:
         self._start()
         return self._level
 
-    def __enter__(self) -> Judge:
+    def __enter__(self) -> Judge:  # noqa: PYI034 - typing.Self is not in Python 3.10
         self._start()
         return self
 
@@ -217,11 +218,7 @@ class Judge:
                 workers.extend(_Worker(self.limits, self._ceiling) for _ in range(self._count))
                 levels = [worker.ready() for worker in workers]
                 level = min(levels, key=isolation.LEVELS.index)
-                if self._required is not None and not isolation.at_least(level, self._required):
-                    raise InputError(
-                        f"this machine gives candidates the isolation level {level!r}, and {self._required!r} is "
-                        f"required; the levels are {', '.join(isolation.LEVELS)}, weakest first"
-                    )
+                self._refuse_below(level)
             except _WorkerLostError as error:
                 _close_all(workers)
                 raise SpecRefError(f"the processes that run programs could not be started: {error}") from None
@@ -230,6 +227,13 @@ class Judge:
                 raise
             self._idle.extend(workers)
             self._level = level
+
+    def _refuse_below(self, level: str) -> None:
+        if self._required is not None and not isolation.at_least(level, self._required):
+            raise InputError(
+                f"this machine gives candidates the isolation level {level!r}, and {self._required!r} is required; "
+                f"the levels are {', '.join(isolation.LEVELS)}, weakest first"
+            )
 
     def score(self, problem: CodeProblem, program: str) -> Score:
         """Return the verdict on one program: the full source text, already built from the completion."""
@@ -244,13 +248,15 @@ class Judge:
         finally:
             run.release()
 
-    def _take(self, *, wait: bool) -> _Worker | None:
+    def take(self, *, wait: bool) -> _Worker | None:
+        """Take an idle worker out of the pool; ``None`` where there is none and ``wait`` is false."""
         with self._freed:
             while wait and not self._idle:
                 self._freed.wait()
             return self._idle.popleft() if self._idle else None
 
-    def _give(self, worker: _Worker) -> None:
+    def give(self, worker: _Worker) -> None:
+        """Put a worker back."""
         with self._freed:
             if self._level:
                 self._idle.append(worker)
@@ -258,16 +264,18 @@ class Judge:
             else:
                 worker.close()
 
-    def _replace(self, worker: _Worker) -> _Worker:
+    def replace(self, worker: _Worker) -> _Worker:
+        """Return a new worker instead of one that was lost or is still busy."""
         worker.close()
         fresh = _Worker(self.limits, self._ceiling)
         try:
             level = fresh.ready()
-            if not isolation.at_least(level, self._level):
-                raise _WorkerLostError(f"it reaches isolation level {level!r} only, after {self._level!r}")
         except _WorkerLostError as error:
             fresh.close()
             raise SpecRefError(f"a process that runs programs could not be replaced: {error}") from None
+        if self._level and not isolation.at_least(level, self._level):
+            fresh.close()
+            raise SpecRefError(f"a new process reaches isolation level {level!r} only, after {self._level!r}")
         return fresh
 
 
@@ -305,22 +313,22 @@ class _Run:
         while not self._drained:
             if len(self._done) + len(self._busy) > self._ahead and due in (t.number for t in self._busy.values()):
                 return
-            worker = self._free.pop() if self._free else self._judge._take(wait=not self._busy)
+            worker = self._free.pop() if self._free else self._judge.take(wait=not self._busy)
             if worker is None:
                 return
             try:
                 number, (problem, program) = next(self._items)
             except StopIteration:
                 self._drained = True
-                self._judge._give(worker)
+                self._judge.give(worker)
                 return
             except BaseException:
-                self._judge._give(worker)
+                self._judge.give(worker)
                 raise
             self._assign(worker, _Task(number, problem, program, 0.0))
 
     def _assign(self, worker: _Worker, task: _Task) -> None:
-        task.deadline = time.monotonic() + 4 * self._judge.limits.timeout + _SLACK
+        task.deadline = time.monotonic() + _RUNS * self._judge.limits.timeout + _SLACK
         try:
             worker.send(task.problem, task.program)
         except _WorkerLostError:
@@ -346,9 +354,9 @@ class _Run:
 
     def _lost(self, worker: _Worker, task: _Task) -> None:
         """Replace a lost pair; a program gets a second pair, and the blame when it loses that too."""
-        started = task.deadline - 4 * self._judge.limits.timeout - _SLACK
+        started = task.deadline - _RUNS * self._judge.limits.timeout - _SLACK
         hung = time.monotonic() - started >= self._judge.limits.timeout
-        fresh = self._judge._replace(worker)
+        fresh = self._judge.replace(worker)
         if hung:
             self._done[task.number] = Score(False, Failure.TIMEOUT, task.program, "the tests themselves did not end")
         elif task.attempts > 1:
@@ -365,14 +373,14 @@ class _Run:
         """Give the workers back; those still at work are replaced when they are next needed."""
         self._selector.close()
         for worker in self._free:
-            self._judge._give(worker)
+            self._judge.give(worker)
         for worker in list(self._busy):
-            self._judge._give(self._judge._replace(worker))
+            self._judge.give(self._judge.replace(worker))
         self._free.clear()
         self._busy.clear()
 
 
 def _score(program: str, verdict: dict[str, Any]) -> Score:
-    if verdict["correct"]:
+    if verdict["failure"] is None:
         return Score(True, None, program, str(verdict["detail"]))
     return Score(False, Failure(verdict["failure"]), program, str(verdict["detail"]))

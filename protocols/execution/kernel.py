@@ -28,6 +28,7 @@ MS_PRIVATE = 0x40000
 MNT_DETACH = 2
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _M_ARENA_MAX = -8
@@ -75,7 +76,7 @@ def unshare(flags: int) -> None:
 
 
 def mount(source: str | None, target: str, kind: str | None = None, flags: int = 0, data: str | None = None) -> None:
-    """Mount ``source`` on ``target``; see mount(2)."""
+    """Attach a file system, or with ``MS_BIND`` a folder, to the tree; see mount(2)."""
     encoded = [None if part is None else os.fsencode(part) for part in (source, target, kind, data)]
     result = _LIBC.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3])
     _check(result, f"mount on {target}")
@@ -136,6 +137,11 @@ def no_new_privileges() -> None:
 def die_with_parent(signal: int) -> None:
     """Ask for ``signal`` when the thread that started this process ends."""
     _prctl(_PR_SET_PDEATHSIG, signal)
+
+
+def allow_own_proc() -> None:
+    """Let this process read its own entries in /proc, which a change of user forbids."""
+    _prctl(_PR_SET_DUMPABLE, 1)
 
 
 def adopt_orphans() -> None:

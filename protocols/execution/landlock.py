@@ -44,7 +44,7 @@ def version() -> int:
 
 
 def ruleset(*, readable: Iterable[str], writable: Iterable[str]) -> int:
-    """Return the descriptor of a rule set: read and run beneath ``readable``, everything but devices beneath ``writable``.
+    """Return the descriptor of a rule set: read and run beneath ``readable``, nearly everything beneath ``writable``.
 
     Paths that do not exist are left out. Network and signals to the outside are closed where the version can.
 

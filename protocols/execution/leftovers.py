@@ -1,7 +1,5 @@
 """Ending whatever a candidate started, and removing whatever it wrote."""
 
-# ruff: noqa: PTH - pathlib stays out of the process that candidates are forked from
-
 from __future__ import annotations
 
 import contextlib

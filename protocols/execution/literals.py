@@ -31,13 +31,10 @@ _FACTORIES: dict[str, Callable[[], Any]] = {
 }
 # Built-in functions and types that a test may pass as an argument (``key=len``); they cross by name.
 _NAMED: dict[str, Any] = {
-    name: value
-    for name, value in (
-        (f.__name__, f)
-        for f in (
-            abs, all, any, bin, bool, bytes, callable, chr, complex, dict, divmod, float, frozenset, hash, hex, int,
-            isinstance, len, list, max, min, oct, ord, pow, repr, round, set, sorted, str, sum, tuple, type, zip,
-        )
+    f.__name__: f
+    for f in (
+        abs, all, any, bin, bool, bytes, callable, chr, complex, dict, divmod, float, frozenset, hash, hex, int,
+        isinstance, len, list, max, min, oct, ord, pow, repr, round, set, sorted, str, sum, tuple, type, zip,
     )
 }  # fmt: skip
 
@@ -62,17 +59,25 @@ class Encoder:
         self._handle = handle
         self._nodes = 0
 
-    def text(self, value: Any) -> str:
-        """Return ``value`` as one line of JSON.
+    def tree(self, value: Any) -> Any:
+        """Return the tree of ``value``.
 
         Raises:
             NotPlainError: some part is not plain, or it is nested too deeply or too large.
         """
         self._nodes = 0
         try:
-            return json.dumps(self._tree(value), separators=(",", ":"))
+            return self._tree(value)
         except RecursionError:
             raise NotPlainError("it is nested too deeply, or contains itself") from None
+
+    def text(self, value: Any) -> str:
+        """Return the tree of ``value`` as one line of JSON.
+
+        Raises:
+            NotPlainError: as for :meth:`tree`.
+        """
+        return as_text(self.tree(value))
 
     def _tree(self, value: Any) -> Any:
         kind = type(value)
@@ -83,6 +88,8 @@ class Encoder:
         self._nodes += 1
         if kind is list or kind is tuple or kind is set or kind is frozenset:
             self._count(len(value))
+            if _FLAT.issuperset(map(type, value)):
+                return [_TAGS[kind], *value]
             return [_TAGS[kind], *map(self._tree, value)]
         if kind is dict:
             return ["d", *self._pairs(value)]
@@ -138,6 +145,20 @@ class Encoder:
         return self._handle(value)
 
 
+def as_text(tree: Any) -> str:
+    """Return a tree as JSON.
+
+    Raises:
+        NotPlainError: it is nested too deeply.
+    """
+    try:
+        return _JSON.encode(tree)
+    except RecursionError:
+        raise NotPlainError("it is nested too deeply, or contains itself") from None
+
+
+_JSON = json.JSONEncoder(separators=(",", ":"), check_circular=False)
+_FLAT = frozenset((str, bool, float, type(None)))
 _TAGS: dict[type, str] = {list: "l", tuple: "t", set: "s", frozenset: "z"}
 
 
@@ -177,7 +198,20 @@ class Decoder:
             NotPlainError: the text is not a tree of this module's making, or is nested too deeply.
         """
         try:
-            return self._value(json.loads(text))
+            return self.of_tree(json.loads(text))
+        except RecursionError:
+            raise NotPlainError("it is nested too deeply") from None
+        except ValueError as error:
+            raise NotPlainError(f"not a plain value: {type(error).__name__}") from None
+
+    def of_tree(self, tree: Any) -> Any:
+        """Return the value that a tree stands for.
+
+        Raises:
+            NotPlainError: as for :meth:`value`.
+        """
+        try:
+            return self._value(tree)
         except RecursionError:
             raise NotPlainError("it is nested too deeply") from None
         except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, ArithmeticError) as error:

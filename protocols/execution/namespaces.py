@@ -1,7 +1,5 @@
 """A room of its own for the zygote: new namespaces, and a root directory that holds an interpreter and little else."""
 
-# ruff: noqa: PTH - pathlib stays out of the process that candidates are forked from
-
 from __future__ import annotations
 
 import contextlib

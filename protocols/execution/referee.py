@@ -1,14 +1,12 @@
 """The judge's worker process: runs the tests, with a stand-in for the function under test, and reaches the verdict.
 
 Run as a script with ``python -I -S``; its arguments are the descriptors of the socket to the judge and of the control
-socket to the zygote. Tests and reference solutions come from the benchmark and are trusted with this process, though not
-with its time or memory: an alarm ends it where they would hang. The program under test never enters it.
+socket to the zygote. Tests and reference solutions come from the benchmark and are trusted with this process, though
+not with its time or memory: an alarm ends it where they would hang. The program under test never enters it.
 
 Names that tests need from the prompt or from the reference solution (``poly`` in HumanEval/32) are made by running both
 here; the function under test is then replaced by its stand-in.
 """
-
-# ruff: noqa: PTH - pathlib stays out of the process that candidates are forked from
 
 from __future__ import annotations
 
@@ -25,11 +23,17 @@ if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from protocols.execution import channel
-from protocols.execution.remote import Candidate, Stop
-from protocols.execution.testing import Tests
+from protocols.execution.remote import Candidate, Stop, WrongGuessError
+from protocols.execution.testing import ALTERNATIVES, INSIDE, REMARKS, VALUES, Tests
 
 _LIMIT = 1 << 30
 _MEMORY = 4 << 30
+_MOST_PROBLEMS = 2000
+_DYING = 0.2
+"""Seconds that a candidate whose channel closed is given to be dead by itself."""
+_DOUBTFUL = ("wrong-answer", "exception", "output", "undecided")
+"""Failures that may be the boundary's and not the program's; the reference solution can tell."""
+_WRONG_GUESS = "wrong-guess"
 _GRACE = 2.0
 """Seconds past the limit after which the operating system ends this process, should the tests themselves hang."""
 
@@ -44,7 +48,7 @@ class Referee:
     def __init__(self, judge: socket.socket, control: socket.socket) -> None:
         self._judge = judge
         self._control = control
-        self._known: dict[str, Tests] = {}
+        self._known: dict[str, Tests | str] = {}
 
     def serve(self) -> None:
         """Answer the judge until it closes the socket."""
@@ -53,78 +57,95 @@ class Referee:
                 request = json.loads(channel.receive(self._judge, limit=_LIMIT))
             except channel.ChannelClosedError:
                 return
-            signal.setitimer(signal.ITIMER_REAL, 2 * request["timeout"] + _GRACE)
-            answer = self._judged(request)
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            channel.send(self._judge, json.dumps(answer).encode())
+            channel.send(self._judge, json.dumps(self._judged(request)).encode())
 
     def _judged(self, request: dict[str, Any]) -> dict[str, Any]:
-        key = json.dumps(request["problem"], sort_keys=True)
-        tests = self._known.get(key)
-        if tests is None:
-            if len(self._known) > 2000:
+        tests = self._prepared(request["problem"])
+        if isinstance(tests, str):
+            return {"failure": "undecided", "detail": tests}
+        verdict = self._passed(tests, tests.mode, request["program"], request["timeout"])
+        if verdict["failure"] in _DOUBTFUL and not tests.settled:
+            self._settle(tests, request["timeout"])
+            if tests.mode != VALUES:
+                verdict = self._passed(tests, tests.mode, request["program"], request["timeout"])
+        remark = REMARKS[tests.mode]
+        if remark:
+            verdict["detail"] = f"{verdict['detail']}; {remark}" if verdict["detail"] else remark
+        return verdict
+
+    def _prepared(self, problem: dict[str, Any]) -> Tests | str:
+        key = json.dumps(problem, sort_keys=True)
+        if key not in self._known:
+            if len(self._known) >= _MOST_PROBLEMS:
                 self._known.clear()
-            tests = self._known[key] = Tests(request["problem"])
-        timeout = float(request["timeout"])
+            try:
+                self._known[key] = Tests(problem)
+            except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+                self._known[key] = f"the benchmark's own tests or reference do not parse: {_short(error)}"
+        return self._known[key]
+
+    def _settle(self, tests: Tests, timeout: float) -> None:
+        """Ask the reference solution in which way these tests can run; without one, take what crosses."""
+        tests.settled = True
+        program = tests.program
+        if not program or self._passed(tests, VALUES, program, timeout)["failure"] is None:
+            return
+        for mode in ALTERNATIVES:
+            if self._passed(tests, mode, program, timeout)["failure"] is None:
+                tests.mode = mode
+                return
+
+    def _passed(self, tests: Tests, mode: str, program: str, timeout: float) -> dict[str, Any]:
         verdict: dict[str, Any] = {}
-        for trial in tests.trials():
-            verdict = self._tried(tests, trial, request["program"], timeout)
-            if not verdict["correct"]:
+        for own_name in tests.bindings():
+            verdict = self._timed(tests, mode, program, timeout, own_name=own_name)
+            if verdict["failure"] == _WRONG_GUESS:
+                tests.plan = []
+                verdict = self._timed(tests, mode, program, timeout, own_name=own_name)
+            if verdict["failure"] is not None:
                 break
         return verdict
 
-    def _tried(self, tests: Tests, trial: str, program: str, timeout: float) -> dict[str, Any]:
-        """Run the tests once in the way named ``trial`` with a candidate of its own."""
-        mine, theirs = socket.socketpair()
+    def _timed(self, tests: Tests, mode: str, program: str, timeout: float, *, own_name: bool) -> dict[str, Any]:
+        signal.setitimer(signal.ITIMER_REAL, timeout + _GRACE)
         try:
+            return self._tried(tests, mode, program, timeout, own_name=own_name)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _tried(self, tests: Tests, mode: str, program: str, timeout: float, *, own_name: bool) -> dict[str, Any]:
+        """Run the tests once with a candidate process of their own."""
+        mine, theirs = socket.socketpair()
+        with mine, theirs:
             started = time.monotonic()
             self._ask_zygote({"do": "fork", "timeout": timeout}, theirs.fileno())
             theirs.close()
             candidate = Candidate(mine, self._control, started + timeout)
-            failure, detail = self._verdict(tests, trial, candidate, program, timeout)
-        finally:
-            mine.close()
-            theirs.close()
-        died = failure == "died"
-        end = self._end(0.2 if died else 0.0)
-        if died:
+            failure: str | None
+            try:
+                failure, detail = self._verdict(tests, candidate, program, timeout, mode=mode, own_name=own_name)
+            except (RecursionError, MemoryError) as error:
+                failure, detail = "output", f"the tests could not hold an answer: {_short(error)}"
+        end = self._end(_DYING if failure == "died" else 0.0)
+        if failure == "died":
             failure, detail = how_it_ended(end)
-        return {
-            "correct": failure is None,
-            "failure": failure,
-            "detail": detail,
-            "mode": trial,
-            "strange": candidate.strange,
-        }
+        return {"failure": failure, "detail": detail}
 
     def _verdict(
-        self, tests: Tests, trial: str, candidate: Candidate, program: str, timeout: float
+        self, tests: Tests, candidate: Candidate, program: str, timeout: float, *, mode: str, own_name: bool
     ) -> tuple[str | None, str]:
         try:
-            candidate.ask(
-                {
-                    "do": "load",
-                    "program": program,
-                    "setup": tests.setup,
-                    "entry_point": tests.entry_point,
-                    "seconds": timeout,
-                }
-            )
-            tests.run(trial, candidate)
-        except Stop:
-            pass
-        except AssertionError as error:
-            if candidate.raised is None or candidate.raised[0] is not error:
-                return ("wrong-answer", _short(error)) if candidate.stop is None else _of(candidate.stop)
-            return "exception", candidate.raised[1]
+            request = {
+                "program": program,
+                "setup": tests.setup if mode != INSIDE else "",
+                "entry_point": tests.entry_point,
+                "seconds": timeout,
+            }
+            candidate.load(request, tests.foreseen(mode=mode, own_name=own_name))
+            tests.run(candidate, mode=mode, own_name=own_name)
         except BaseException as error:
-            if candidate.stop is None:
-                if candidate.raised is not None and candidate.raised[0] is error:
-                    return kind_of(error), candidate.raised[1]
-                if isinstance(error, MemoryError):
-                    return "output", "an answer too large to be compared"
-                return "wrong-answer", f"the tests stumbled over an answer: {_short(error)}"
-        return (None, "") if candidate.stop is None else _of(candidate.stop)
+            return _judgement(error, candidate)
+        return (None, "") if candidate.stop is None else (candidate.stop.failure, candidate.stop.detail)
 
     # -- the zygote
 
@@ -149,6 +170,23 @@ class Referee:
                 return dict(answer)
 
 
+def _judgement(error: BaseException, candidate: Candidate) -> tuple[str, str]:
+    """Return failure and detail for what ended the tests."""
+    if isinstance(error, WrongGuessError):
+        return _WRONG_GUESS, ""
+    if candidate.stop is not None:
+        return candidate.stop.failure, candidate.stop.detail
+    if isinstance(error, Stop):
+        return error.failure, error.detail
+    if candidate.raised is not None and candidate.raised[0] is error:
+        return kind_of(error), candidate.raised[1]
+    if isinstance(error, AssertionError):
+        return "wrong-answer", _short(error)
+    if isinstance(error, MemoryError):
+        return "output", "an answer too large to be compared"
+    return "wrong-answer", f"the tests stumbled over an answer: {_short(error)}"
+
+
 def kind_of(error: BaseException) -> str:
     """Return the failure kind of an exception that the candidate raised."""
     if isinstance(error, SystemExit):
@@ -170,10 +208,6 @@ def how_it_ended(end: dict[str, Any]) -> tuple[str, str]:
             return "timeout", "it used up its processor time"
         return ("output" if number == signal.SIGXFSZ else "killed"), f"died by {name}"
     return "exited", f"ended its process with exit code {os.WEXITSTATUS(status)}"
-
-
-def _of(stop: Stop) -> tuple[str, str]:
-    return stop.failure, stop.detail
 
 
 def _short(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""What the judge's tests hold instead of the candidate: a function and objects whose every use asks the other process."""
+"""What the judge's tests hold instead of the candidate: every use of it is a question to the other process."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import json
 import select
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from protocols.execution import channel
-from protocols.execution.literals import Decoder, Encoder, NotPlainError
+from protocols.execution.literals import Decoder, Encoder, NotPlainError, as_text
 
 _TRACE_GRACE = 0.1
 """Seconds after the deadline in which the candidate may still say where it was; the verdict is a timeout already."""
@@ -42,6 +43,10 @@ class Stop(BaseException):
         self.detail = detail
 
 
+class WrongGuessError(BaseException):
+    """The tests asked something else than the plan foresaw; they must run again without it."""
+
+
 class Candidate:
     """The judge's end of one candidate's channel.
 
@@ -65,10 +70,41 @@ class Candidate:
         self._control = control
         self._deadline = deadline
         self._classes = classes if classes is not None else {}
+        self._decode = Decoder({"h": self._inward}).of_tree
+        self._poll = select.poll()
+        self._poll.register(link, select.POLLIN)
+        self._poll.register(control, select.POLLIN)
+        self._plan: deque[str] = deque()
+        self._ahead: deque[dict[str, Any]] = deque()
+        self._more = False
         self.stop: Stop | None = None
         self.raised: tuple[BaseException, str] | None = None
         self.calls = 0
         self.strange = ""
+
+    def load(self, request: dict[str, Any], plan: list[Any]) -> None:
+        """Send the program, and the calls that the tests are expected to make first.
+
+        Raises:
+            Stop: it did not load.
+        """
+        self._plan = deque(as_text(tree) for tree in plan)
+        self._take_ahead(self.ask({**request, "do": "load", "plan": plan}))
+
+    def _take_ahead(self, answer: dict[str, Any]) -> None:
+        answers = answer.get("answers")
+        if type(answers) is not list or not all(type(item) is dict for item in answers):
+            raise self._stop("output", "what came through the answer channel is no answer")
+        self._ahead += answers
+        self._more = answer.get("more") is True
+
+    def _planned(self) -> dict[str, Any]:
+        """Return the answer to the next call of the plan."""
+        while not self._ahead:
+            if not self._more:
+                raise self._stop("output", "a call was left without an answer")
+            self._take_ahead(self._answer())
+        return self._checked(self._ahead.popleft())
 
     # -- what the tests use
 
@@ -89,20 +125,24 @@ class Candidate:
     def _call(self, target: int, entry: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         self.calls += 1
         try:
-            sent = Encoder(self._outward).text((arguments, keywords))
+            sent = Encoder(self._outward).tree((arguments, keywords))
         except NotPlainError as error:
             self.strange = f"an argument cannot cross: {error}"
             raise self._stop("undecided", self.strange) from None
-        answer = self.ask({"do": "call", "target": target, "entry": entry, "arguments": sent})
+        if self._plan:
+            if target >= 0 or as_text(sent) != self._plan.popleft():
+                raise WrongGuessError
+            answer = self._planned()
+        else:
+            answer = self.ask({"do": "call", "target": target, "entry": entry, "arguments": sent})
         return self._result(answer, arguments, keywords)
 
     @staticmethod
     def _outward(value: Any) -> list[Any]:
         if type(value) is Remote:
-            return ["h", value._specref_number]
+            return ["h", value._specref_number]  # noqa: SLF001 - a name that no program's attribute is likely to have
         if hasattr(type(value), "__next__"):
-            items = Encoder()
-            return ["g", *json.loads(items.text(list(value)))[1:]]
+            return ["g", *Encoder().tree(list(value))[1:]]
         raise NotPlainError(f"a {type(value).__name__} is not a plain value")
 
     # -- what crosses
@@ -115,8 +155,18 @@ class Candidate:
         """
         if self.stop is not None:
             raise self.stop
+        while self._more:  # it is still busy with the plan
+            self._take_ahead(self._answer())
         try:
             channel.send(self._link, json.dumps(request).encode(), deadline=self._deadline)
+        except channel.ClockError:
+            raise self._stop("timeout", "") from None
+        except channel.ChannelClosedError:
+            raise self._stop("died", "") from None
+        return self._checked(self._answer())
+
+    def _answer(self) -> dict[str, Any]:
+        try:
             self._wait()
             answer = json.loads(channel.receive(self._link, deadline=self._deadline))
         except channel.ClockError:
@@ -131,6 +181,9 @@ class Candidate:
             raise self._stop("timeout", "a late answer")
         if type(answer) is not dict:
             raise self._stop("output", "what came through the answer channel is no answer")
+        return answer
+
+    def _checked(self, answer: dict[str, Any]) -> dict[str, Any]:
         if "failure" in answer:
             raise self._stop(*_claim(answer))
         if "raised" in answer:
@@ -139,11 +192,8 @@ class Candidate:
 
     def _wait(self) -> None:
         """Wait until there is something to read, the candidate is dead, or time is over."""
-        poll = select.poll()
-        poll.register(self._link, select.POLLIN)
-        poll.register(self._control, select.POLLIN)
         left = self._deadline - time.monotonic()
-        ready = [descriptor for descriptor, _ in poll.poll(max(0.0, left) * 1000)]
+        ready = [descriptor for descriptor, _ in self._poll.poll(max(0.0, left) * 1000)]
         if not ready:
             raise channel.ClockError
         if self._link.fileno() not in ready:
@@ -168,7 +218,7 @@ class Candidate:
         if issubclass(kind, (Stop, KeyboardInterrupt, GeneratorExit)):
             kind = RuntimeError
         try:
-            arguments = self._decoder().value(answer["arguments"])
+            arguments = self._decode(answer["arguments"])
             error = kind(*arguments)
         except Exception:
             error = RuntimeError(text)
@@ -182,19 +232,16 @@ class Candidate:
     ) -> Any:
         try:
             if "arguments" in answer:
-                after, after_keywords = self._decoder().value(answer["arguments"])
+                after, after_keywords = self._decode(answer["arguments"])
                 for mine, theirs in zip(arguments, after, strict=False):
                     bring_up_to_date(mine, theirs)
                 for name, mine in (keywords or {}).items():
                     bring_up_to_date(mine, after_keywords.get(name))
             if "same" in answer:
                 return arguments[answer["same"]]
-            return self._decoder().value(answer["value"])
+            return self._decode(answer["value"])
         except (NotPlainError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise self._stop("output", f"the answer is not a plain value: {error}") from None
-
-    def _decoder(self) -> Decoder:
-        return Decoder({"h": self._inward})
 
     def _inward(self, tree: list[Any]) -> Any:
         number, kind, name, truth = tree
@@ -236,6 +283,7 @@ class Remote:
         self._specref_truth = truth
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        """Call the object where it is."""
         return self._specref_candidate.call(self._specref_number, arguments, keywords)
 
     def __getattr__(self, name: str) -> Any:
@@ -261,7 +309,7 @@ class Remote:
 
 
 def bring_up_to_date(mine: Any, theirs: Any) -> None:
-    """Give a mutable argument the content that the candidate left in its copy, keeping inner objects where they match."""
+    """Give a mutable argument the content that the candidate left in its copy; inner objects stay where they match."""
     if type(mine) is not type(theirs):
         return
     if isinstance(mine, list):

@@ -9,8 +9,6 @@ what programs commonly import, isolates itself as far as the machine allows, rep
 An ``exited`` report comes unasked when the candidate dies before ``end``. Closing the control socket ends the zygote.
 """
 
-# ruff: noqa: PTH - pathlib stays out of the process that candidates are forked from
-
 from __future__ import annotations
 
 import contextlib
@@ -35,11 +33,11 @@ from protocols.execution.leftovers import empty_folder, end_children
 
 # Loaded before the fork, so that importing them costs a candidate nothing.
 _COMMON = (
-    "bisect", "cmath", "collections", "collections.abc", "copy", "dataclasses", "datetime", "decimal", "enum",
-    "fractions", "functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "queue", "random", "re",
-    "statistics", "string", "sys", "textwrap", "threading", "time", "typing",
+    "bisect", "collections", "collections.abc", "copy", "functools", "hashlib", "heapq", "itertools", "json", "math",
+    "operator", "random", "re", "string", "time", "typing",
 )  # fmt: skip
 _DESCRIPTORS = 256
+_REHEARSALS = 12
 _FILE_SIZE = 64 << 20
 _STACK = 120 << 20  # below the 128 MiB that the kernel always keeps free under a main thread's stack
 _WORK_SIZE = 256 << 20
@@ -70,6 +68,20 @@ class Zygote:
         with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
             score.write("1000")  # should the machine run out of memory, a candidate goes first
         kernel.limit_arenas(2)
+
+    def rehearse(self) -> None:
+        """Run here what every candidate will run, and put what lives here out of the garbage collector's reach.
+
+        A fork shares memory until it writes to it, and each first write to a page is paid for. Code that has run often
+        enough is no longer rewritten by the interpreter's specialization, and frozen objects are not touched by the
+        collector: that saves a third of the pages.
+        """
+        for _ in range(_REHEARSALS):
+            candidate.rehearse()
+            if self._landlock:
+                os.close(self._rules())
+        gc.collect()
+        gc.freeze()
 
     def serve(self) -> None:
         """Answer the control socket until it closes."""
@@ -124,16 +136,13 @@ class Zygote:
             kernel.die_with_parent(signal.SIGKILL)
         else:
             kernel.unshare(kernel.CLONE_NEWIPC)
-        rules = -1
-        if self._landlock:
-            readable = ["/"] if self._inside else [*self._sources, *namespaces.SYSTEM, *namespaces.DEVICES]
-            writable = [self._work, "/dev/null", *([namespaces.SHARED_MEMORY] if self._inside else [])]
-            rules = landlock.ruleset(readable=readable, writable=writable)
+        rules = self._rules() if self._landlock else -1
         os.chdir(self._work)
         if self._nobody and self._inside:
             os.setgroups([])
             os.setresgid(namespaces.NOBODY, namespaces.NOBODY, namespaces.NOBODY)
             os.setresuid(namespaces.NOBODY, namespaces.NOBODY, namespaces.NOBODY)
+            kernel.allow_own_proc()
         if self._limits:
             self._set_limits(timeout)
             kernel.drop_capabilities()
@@ -142,6 +151,11 @@ class Zygote:
             landlock.restrict(rules)
             os.close(rules)
         return socket.socket(fileno=3)
+
+    def _rules(self) -> int:
+        readable = ["/"] if self._inside else [*self._sources, *namespaces.SYSTEM, *namespaces.DEVICES]
+        writable = [self._work, "/dev/null", *([namespaces.SHARED_MEMORY] if self._inside else [])]
+        return landlock.ruleset(readable=readable, writable=writable)
 
     def _set_limits(self, timeout: float) -> None:
         seconds = int(timeout * (os.cpu_count() or 1)) + 2  # all threads together; the judge's clock is the rule
@@ -205,9 +219,7 @@ def main() -> None:
             json.dumps({"level": None, "why": str(error), "errno": errno.errorcode.get(error.errno or 0)}).encode()
         )
         return
-    candidate.warm()
-    gc.collect()
-    gc.freeze()
+    zygote.rehearse()
     control.send(json.dumps({"level": zygote.level}).encode())
     zygote.serve()
 
