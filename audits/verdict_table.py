@@ -142,6 +142,5 @@ def _outcome(verdict: Mapping[str, Any]) -> Text:
 
 def _count(rows: Sequence[Mapping[str, Any]]) -> str:
     outcomes = [verdict["outcome"] for verdict in rows]
-    return f"{len(rows)} verdict{'' if len(rows) == 1 else 's'}: " + ", ".join(
-        f"{outcomes.count(o.value)} {o.value}" for o in Outcome
-    )
+    told = ", ".join(f"{outcomes.count(outcome.value)} {outcome.value}" for outcome in Outcome)
+    return f"{len(rows)} verdict{'' if len(rows) == 1 else 's'}: {told}"
