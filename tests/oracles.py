@@ -112,7 +112,7 @@ def official_log_likelihood(
 
 @torch.no_grad()
 def bound_by_definition(model: Any, prompt: Tensor, target: Tensor, *, mask_id: int) -> float:
-    """The quantity that every Monte Carlo scheme estimates, by its definition: all counts, all subsets, one at a time."""
+    """Return what every Monte Carlo scheme estimates, by its definition: all counts, all subsets, one at a time."""
     length = len(target)
     total = 0.0
     for count in range(1, length + 1):
@@ -129,7 +129,7 @@ def bound_by_definition(model: Any, prompt: Tensor, target: Tensor, *, mask_id: 
 
 @torch.no_grad()
 def logits_from_files(directory: Path, ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-    """LLaDA's forward pass in plain tensor operations, straight from the checkpoint's own names: (batch, length, vocab)."""
+    """LLaDA's forward pass in plain tensor operations, from the checkpoint's own names: (batch, length, vocab)."""
     from safetensors.torch import load_file
 
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))

@@ -39,7 +39,8 @@ def block_steps(masks: Sequence[int], steps: int) -> tuple[int, ...]:
 
     Blocks of equal size get ``steps / len(masks)`` each, which is LLaDA's rule. A block without masks gets no step, any
     other at least one and at most one a mask; so ``min(S, sum(masks))`` steps are executed, or one a block where S is
-    smaller than the number of blocks. What proportion leaves over goes to the largest remainders, earlier blocks first.
+    smaller than the number of blocks. What rounding leaves over goes where most is lacking, to the
+    earlier block of equals.
 
     Args:
         masks: hidden positions of each block, in decoding order.
@@ -57,15 +58,13 @@ def block_steps(masks: Sequence[int], steps: int) -> tuple[int, ...]:
         return (0,) * len(masks)
     budget = min(steps, total)
     given = [min(count, max(1, budget * count // total)) if count else 0 for count in masks]
-    missing = budget - sum(given)
-    by_remainder = sorted(range(len(masks)), key=lambda block: (-(budget * masks[block] % total), block))
-    while missing > 0:
-        for block in by_remainder:
-            if missing > 0 and given[block] < masks[block]:
-                given[block] += 1
-                missing -= 1
-    # The floor of one step a block can exceed the budget; the largest shares pay, down to one step a block.
-    while missing < 0 and max(given) > 1:
-        given[given.index(max(given))] -= 1
-        missing += 1
+
+    def deficit(block: int) -> tuple[int, int]:
+        return budget * masks[block] - given[block] * total, -block
+
+    while sum(given) < budget:
+        given[max((b for b, count in enumerate(masks) if given[b] < count), key=deficit)] += 1
+    # One step a block at least may already be more than the budget; the best provided pay, down to one step each.
+    while sum(given) > budget and max(given) > 1:
+        given[min((b for b in range(len(masks)) if given[b] > 1), key=deficit)] -= 1
     return tuple(given)
