@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+# Bytes decoded at a time.
+_WINDOW = 256
+
 # A line break is its own token almost everywhere, so what follows it is tokenized as the middle of a text.
 _ANCHOR = "\n"
 
@@ -125,15 +128,19 @@ def _character_of_byte(data: bytes) -> NDArray[np.int64]:
     starts_character = np.ones(len(data), dtype=bool)
     position = 0
     while position < len(data):
+        window = data[position : position + _WINDOW]  # bounded, so that bytes that are no text cost linear time too
+        bad = None
         try:
-            data[position:].decode("utf-8")
-            bad_start = bad_end = len(data)
+            window.decode("utf-8")
         except UnicodeDecodeError as error:
-            bad_start, bad_end = position + error.start, position + error.end
-        valid = np.frombuffer(data[position:bad_start], dtype=np.uint8)
-        starts_character[position:bad_start] = (valid & 0xC0) != 0x80
-        starts_character[bad_start + 1 : bad_end] = False  # each undecodable run becomes one replacement character
-        position = bad_end
+            bad = (position + error.start, position + error.end)
+        if bad and bad[0] > position and bad[1] == position + _WINDOW < len(data):
+            bad = (bad[0], bad[0])  # a character cut by the window: it is read again from its start
+        start, end = bad or (position + len(window),) * 2
+        valid = np.frombuffer(data[position:start], dtype=np.uint8)
+        starts_character[position:start] = (valid & 0xC0) != 0x80
+        starts_character[start + 1 : end] = False  # each undecodable run becomes one replacement character
+        position = end
     return np.cumsum(starts_character, dtype=np.int64) - 1
 
 

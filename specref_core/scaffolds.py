@@ -27,7 +27,7 @@ _OPAQUE = r'"""[\s\S]*?(?:"""|\Z)|\'\'\'[\s\S]*?(?:\'\'\'|\Z)|"(?:\\.|[^"\\\n])*
 _SIGNATURE = r"^[ \t]*(?:async[ \t]+)?(?:def|class)\b[^\n]*"
 _KEYWORDS = r"\b(?:" + "|".join(sorted(set(keyword.kwlist) - {"True", "False", "None"})) + r")\b"
 _STRUCTURE = re.compile(
-    rf"(?P<structure>{_SIGNATURE}|\n[ \t]*|\A[ \t]+|[()\[\]{{}}:]|{_KEYWORDS})|(?P<opaque>{_OPAQUE})", re.MULTILINE
+    rf"(?P<structure>{_SIGNATURE}|^[ \t]+|\n|[()\[\]{{}}:]|{_KEYWORDS})|(?P<opaque>{_OPAQUE})", re.MULTILINE
 )
 
 

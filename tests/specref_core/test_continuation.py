@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from specref_core import continuation
 from specref_core.continuation import decode_continuation, encode_continuation
 from tests import small_tokenizers
 from tests.specref_core.test_alignment import check_spans_lawful
@@ -77,6 +78,18 @@ class TestDecode:
         ids = tokenizer.encode("    def").ids
         assert len(ids) == 2  # four spaces are one added token
         assert decode_continuation(tokenizer, ids).spans.tolist() == [[0, 4], [4, 7]]
+
+    @settings(deadline=None)
+    @given(st.binary(max_size=40), st.sampled_from([4, 5, 7, 256]))
+    def test_any_bytes_are_read_as_python_reads_them(self, data, window):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(continuation, "_WINDOW", window)
+            character = continuation._character_of_byte(data)
+        text = data.decode("utf-8", "replace")
+        assert len(set(character.tolist())) == len(text)
+        for i, c in enumerate(text):
+            own = data[character.searchsorted(i) : character.searchsorted(i, "right")]
+            assert own.decode("utf-8", "replace") == c
 
 
 class TestEncode:

@@ -43,6 +43,7 @@ class TestClasses:
             ("for i in xs:\n  y", "forin:\n  "),
             ("def f(a, b=1):", "def f(a, b=1):"),
             ("  async def f():\n", "  async def f():\n"),
+            ("x\n\n    def f(a):\n\ty", "\n\n    def f(a):\n\t"),
             ("class A:\n    pass", "class A:\n    pass"),
             ("x = {'if': [None, True]}", "{:[]}"),
             ("# if (a): b\ny", "\n"),

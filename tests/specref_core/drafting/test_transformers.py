@@ -44,6 +44,16 @@ class TestDraft:
             logits = full_logits(model, [*before, *draft.token_ids])[len(before) - 1 : -1]
             assert logits.argmax(-1).tolist() == list(draft.token_ids)
 
+    def test_greedy_drafts_equal_the_library_s_generate(self, phi):
+        model, tokenizer = phi[0], copy.deepcopy(phi[1])
+        tokenizer.pad_token = tokenizer.eos_token
+        prompts = [prompt for prompt in PROMPTS if prompt]
+        encoded = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
+        written = model.generate(**encoded, max_new_tokens=30, do_sample=False, pad_token_id=tokenizer.eos_token_id)
+        for row, draft in zip(written, TransformersDrafter(*phi).draft(prompts, budget=BUDGET, seed=0), strict=True):
+            new = row[encoded["input_ids"].shape[1] :].tolist()
+            assert new[: len(draft.token_ids)] == list(draft.token_ids)
+
     @pytest.mark.parametrize("batch_size", [1, 2, 5])
     def test_results_do_not_depend_on_the_batch(self, phi, settings, drafts, batch_size):
         again = TransformersDrafter(*phi, **settings, batch_size=batch_size).draft(PROMPTS, budget=BUDGET, seed=3)
