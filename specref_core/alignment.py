@@ -62,7 +62,10 @@ def project(
     """
     if how not in ("mean", "max"):
         raise InputError(f"how={how!r}: expected 'mean' or 'max'")
-    value = np.asarray(values, dtype=np.float64)
+    try:
+        value = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"values cannot be read as numbers ({error}); expected (n,) numbers, one a token") from error
     source = check_spans(source_spans, "source_spans")
     target = check_spans(target_spans, "target_spans")
     if value.shape != (len(source),):
@@ -163,7 +166,10 @@ def check_spans(spans: ArrayLike, name: str) -> NDArray[np.int64]:
     Raises:
         InputError: they are not integers, not of shape (n, 2), negative, or one ends before it starts.
     """
-    array = np.asarray(spans)
+    try:
+        array = np.asarray(spans)
+    except ValueError as error:
+        raise InputError(f"{name} is ragged; expected (n, 2): a start and an end for each token") from error
     if array.size == 0:
         return np.zeros((0, 2), dtype=np.int64)
     if array.ndim != 2 or array.shape[1] != 2:

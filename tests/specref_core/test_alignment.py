@@ -143,6 +143,9 @@ class TestProject:
             (([1.0], [(0.0, 1.0)], [(0, 1)]), "integer"),
             (([1.0], [(0, 1, 2)], [(0, 1)]), r"expected \(n, 2\)"),
             (([np.nan], [(0, 1)], [(0, 1)]), "not finite"),
+            (([1.0], [(0, 1), (2,)], [(0, 1)]), "source_spans is ragged"),
+            (([1.0], [(0, 1)], [None, (0, 1)]), "target_spans"),
+            ((["high"], [(0, 1)], [(0, 1)]), "cannot be read as numbers"),
         ],
     )
     def test_refuses_what_it_cannot_use(self, arguments, message):
