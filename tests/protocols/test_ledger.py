@@ -23,7 +23,7 @@ from protocols.score import Failure, Score
 from specref_core.errors import LedgerError
 from specref_core.generator import Completion, Cost, Draft, Trace
 
-ANY_TEXT = st.text(st.characters(), max_size=40)  # lone surrogates and NUL included
+ANY_TEXT = st.text(st.sampled_from("\ud800\udcff\x00\r\n") | st.characters(exclude_categories=()), max_size=40)
 COST = Cost(nominal_steps=8, forward_passes=7, row_forwards=7, drafted_tokens=11, seconds=0.1 + 0.2, flops=1e13 / 3)
 TRACE = Trace(
     draft=Draft(text="a\x00\udc80é", token_ids=(1, 2), spans=((0, 1), (1, 4)), entropies=(0.1, 1 / 3), vocab_size=9),
