@@ -12,8 +12,8 @@ ever repaired: a lost space, a dedented first line, a cut-off line, or a body of
 (Python refuses that mixture) stay as they are and fail. Where no answer is found the completion is passed on unchanged
 up to its first special token.
 
-Costs: a linear scan; about :data:`PARSE_LIMIT` characters are parsed. Behind that limit only the rule of indentation
-holds.
+The answer must begin and, unless it is a body, end within the first :data:`WINDOW` characters, so that the cost of a
+completion is bounded whatever its length.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from protocols.execution.lexical import LEADING_TOKENS, Kind, LogicalLine, logical_lines
+from protocols.execution.lexical import LEADING_TOKENS, Kind, LogicalLine, logical_lines, special_token
 from protocols.execution.selection import (
     Block,
     bound_names,
     does_something,
     make_block,
-    opaque_block,
     parse,
     select,
 )
@@ -40,11 +39,12 @@ if TYPE_CHECKING:
 
     from protocols.problems import CodeProblem
 
-PARSE_LIMIT = 1_000_000
-"""Characters of one completion that are parsed at most; HumanEval's longest solution has about 900."""
+WINDOW = 200_000
+"""Characters of a completion that are looked at; HumanEval's longest solution has about 900."""
 
-_LINE_LIMIT = 20_000
-_THOUGHT = re.compile(r"^[^\n'\"]*</think(?:ing)?>[ \t]*\n?", re.MULTILINE)
+_TAIL = 1000
+_LINE_LIMIT = 10_000
+_THOUGHT_END = re.compile(r"</think(?:ing)?>[ \t]*\n?")
 _PROSE = re.compile(r"[A-Z][\w'\u2019]*(?:,? [\w'\u2019`*(][\w'\u2019`*),.:;-]*){2}")
 """Three words of which the first is capitalised; only asked of lines that are not Python."""
 _JOINS = re.compile(r"(?:else|elif|except|finally)\b")
@@ -63,29 +63,41 @@ class Region(NamedTuple):
 
 def extract_program(problem: CodeProblem, completion: str) -> str:
     """Return the program that a completion stands for; never raises, whatever the text."""
-    text = _answer_text(completion)
+    whole = _answer_text(completion)
+    text = _window(whole)
+    cut = len(text) < len(whole)
     prompt = problem.prompt if problem.prompt_is_code else ""
     wanted = _names(problem)
     if problem.prompt_is_code:
-        body = _leading_body(problem, text)
-        if body is not None:
+        body = _leading_body(problem, text, cut=cut)
+        if body is not None and not (cut and body == len(text)):
             return _with_body(problem, text, body, wanted)
+        if body is not None:  # it goes on behind the window: nothing but a special token ends it
+            return prompt + whole[: special_token(whole, body)]
     regions = _regions(text)
-    program = _restated(problem, text, regions, wanted)
+    program = _restated(problem, text, regions, wanted, cut=cut)
     if program is None and problem.prompt_is_code:
         program = _enclosed_body(problem, text, regions, wanted)
     if program is not None:
         return program
-    return prompt + text[: _content_end(text)]
+    end = _content_end(text)
+    return prompt + (whole[: special_token(whole, end)] if cut else text[:end])
 
 
 def _answer_text(completion: str) -> str:
     text = completion.replace("\r\n", "\n").replace("\r", "\n")  # as Python's own reader does
-    thoughts = list(_THOUGHT.finditer(text)) if "</think" in text else []
-    if thoughts:
-        text = text[thoughts[-1].end() :]
+    thought = _THOUGHT_END.search(text, max(0, text.rfind("</think")))
+    if thought is not None and not {"'", '"'} & set(text[text.rfind("\n", 0, thought.start()) + 1 : thought.start()]):
+        text = text[thought.end() :]
     opening = LEADING_TOKENS.match(text)
     return text[opening.end() :] if opening else text
+
+
+def _window(text: str) -> str:
+    """Return the lines that are looked at."""
+    if len(text) <= WINDOW:
+        return text
+    return text[: text.rfind("\n", 0, WINDOW) + 1 or WINDOW]
 
 
 def _content_end(text: str) -> int:
@@ -105,8 +117,11 @@ def _names(problem: CodeProblem) -> frozenset[str]:
     return frozenset(names)
 
 
-def _leading_body(problem: CodeProblem, text: str) -> int | None:
-    """Return where the body ends that the text begins with; ``None`` where it begins with something else."""
+def _leading_body(problem: CodeProblem, text: str, *, cut: bool = False) -> int | None:
+    """Return where the body ends that the text begins with; ``None`` where it begins with something else.
+
+    A body that fills a ``cut`` text to its end is taken for one without a look at its syntax.
+    """
     prompt = problem.prompt
     joined = not prompt.endswith("\n")
     first: LogicalLine | None = None
@@ -121,7 +136,7 @@ def _leading_body(problem: CodeProblem, text: str) -> int | None:
         end = line.end
     if first is None:
         return None
-    if end > PARSE_LIMIT:
+    if cut and end == len(text):
         return end
     tree = parse(prompt + text[:end])
     if tree is not None:
@@ -156,8 +171,6 @@ def _is_definition_of(text: str, line: LogicalLine, name: str) -> bool:
 def _is_prose(text: str, line: LogicalLine) -> bool:
     """Whether a logical line by itself is neither Python nor the head of a compound statement."""
     source = text[line.content : line.end].strip()
-    if len(source) > PARSE_LIMIT:
-        return False
     word = re.match(r"@|[A-Za-z_]+", source)
     if word and (word.group() == "@" or keyword.iskeyword(word.group())):
         return False
@@ -176,7 +189,7 @@ def _without_prose(text: str, end: int) -> int | None:
 def _with_body(problem: CodeProblem, text: str, end: int, wanted: frozenset[str]) -> str:
     """Assemble the prompt, the body, and whatever helpers written behind it the body needs."""
     program = problem.prompt + text[:end]
-    if end > PARSE_LIMIT or end >= len(text):
+    if end >= len(text):
         return program
     tree = parse(program)
     if tree is None:
@@ -193,12 +206,11 @@ def _with_body(problem: CodeProblem, text: str, end: int, wanted: frozenset[str]
 
 def _regions(text: str, after: int = 0) -> list[Region]:
     """Split the text behind ``after`` into its fences and what lies between them."""
-    lines = (line for line in logical_lines(text) if line.start >= after)
     regions: list[Region] = []
     current: list[LogicalLine] = []
     fence: str | None = None
     margin = 0
-    for line in islice(lines, _LINE_LIMIT):
+    for line in islice(logical_lines(text, after), _LINE_LIMIT):
         if line.kind is not Kind.FENCE:
             current.append(line)
             continue
@@ -247,7 +259,7 @@ def _blocks(text: str, regions: Sequence[Region], name: str) -> list[Block | Non
     A statement that is indented as a whole (inside a list of Markdown, say) loses that margin. Prose is left out.
     """
     blocks: list[Block | None] = []
-    budget = PARSE_LIMIT
+    budget = 2 * WINDOW  # prose is parsed more than once where its lines are indented ever deeper
     for number, region in enumerate(regions):
         lines = [line for line in region.lines if line.kind is Kind.CODE]
         index = 0
@@ -259,8 +271,6 @@ def _blocks(text: str, regions: Sequence[Region], name: str) -> list[Block | Non
             tree = parse(source) if budget > 0 else None
             if tree is not None:
                 blocks.append(make_block(source, tree, number))
-            elif budget <= 0 and _defines(text, group, name):
-                blocks.append(opaque_block(source, number, name))
             elif len(group) > 1 and _is_prose(text, group[0]):
                 stop = index + 1
             elif _defines(text, group, name):
@@ -306,8 +316,13 @@ def _defines(text: str, group: Sequence[LogicalLine], name: str) -> bool:
     return any(_is_definition_of(text, line, name) for line in group if line.indent == group[0].indent)
 
 
-def _restated(problem: CodeProblem, text: str, regions: Sequence[Region], wanted: frozenset[str]) -> str | None:
-    """Assemble the prompt's surroundings and the first definition of the function in the text, with what it needs."""
+def _restated(
+    problem: CodeProblem, text: str, regions: Sequence[Region], wanted: frozenset[str], *, cut: bool
+) -> str | None:
+    """Assemble the prompt's surroundings and the first definition of the function in the text, with what it needs.
+
+    ``None`` where there is none, where the first does not parse, and where it reaches the end of a ``cut`` text.
+    """
     name = problem.entry_point
     found = _blocks(text, regions, name)
     broken = next((i for i, block in enumerate(found) if block is None), len(found))
@@ -318,6 +333,8 @@ def _restated(problem: CodeProblem, text: str, regions: Sequence[Region], wanted
         if broken < len(found) or not answers:
             return None  # the answer is there and does not parse, or there is none
         entry = answers[0]
+    if cut and blocks[entry].text.endswith(text[-_TAIL:]):
+        return None
     blocks += [block for block in found[broken:] if block is not None]
     surroundings = _surroundings(problem) if problem.prompt_is_code else ""
     tree = parse(surroundings)

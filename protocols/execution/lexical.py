@@ -33,7 +33,7 @@ LEADING_TOKENS = re.compile(
 
 _SPECIAL = re.compile("|".join(SPECIAL_TOKENS))
 _INTEREST = re.compile(rf"{_SPECIAL.pattern}|```|[\n#\"'()\[\]{{}}\\]")
-_BLANKS = re.compile(r"[ \t\f]*")
+_BLANKS = re.compile(r"[ \t\f\n]*")
 _FENCE_LINE = re.compile(r"(?:`{3,}|~{3,})")
 _CLOSING_INLINE = re.compile(r"`{3,}[ \t]*(?=\n|\Z|<)")
 _COMMENT_END = re.compile(rf"\n|{_SPECIAL.pattern}")
@@ -87,11 +87,8 @@ def logical_lines(text: str, start: int = 0) -> Iterator[LogicalLine]:
         content = _blank_end(text, position)
         if content >= len(text):
             return
-        character = text[content]
-        if character == "\n":
-            position = content + 1
-            continue
-        if character == "#":
+        position = max(position, text.rfind("\n", position, content) + 1)
+        if text[content] == "#":
             end, stopped = _comment_end(text, content)
             yield LogicalLine(Kind.COMMENT, position, content, end)
         elif _FENCE_LINE.match(text, content):
@@ -104,6 +101,12 @@ def logical_lines(text: str, start: int = 0) -> Iterator[LogicalLine]:
         if stopped:
             return
         position = end
+
+
+def special_token(text: str, start: int) -> int:
+    """Return where the first special token behind ``start`` begins, string literal or not; else the text's end."""
+    found = _SPECIAL.search(text, start)
+    return found.start() if found else len(text)
 
 
 def _blank_end(text: str, position: int) -> int:

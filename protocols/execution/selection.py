@@ -79,12 +79,6 @@ def make_block(text: str, tree: ast.Module, region: int) -> Block:
     )
 
 
-def opaque_block(text: str, region: int, name: str) -> Block:
-    """Describe a definition of ``name`` too long to parse: it may need anything."""
-    nothing: frozenset[str] = frozenset()
-    return Block(text, region, frozenset({name}), _DYNAMIC, nothing, True, False, False, False, False, False, nothing)
-
-
 def bound_names(nodes: Iterable[ast.stmt]) -> Iterator[str]:
     """Yield the names that statements bind in their own scope; ``*`` for a star import."""
     for statement in nodes:
