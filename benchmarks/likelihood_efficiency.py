@@ -2,9 +2,9 @@
 
 Run:  python benchmarks/likelihood_efficiency.py [--lengths 8 32 64] [--samples 32] [--repeats 6]
 
-For each target length the baseline (LLaDA's ``get_loglikelihood``, written out in tests/oracles.py: full head, one target
-at a time) and the engine's two schemes score the same target with equally many draws, under several seeds. Printed is the
-spread over seeds times the mean seconds of one estimate, and the ratio of the baseline's to the engine's. The sharpness
+For each target length the baseline (LLaDA's ``get_loglikelihood``, written out in tests/oracles.py: full head, one
+target at a time) and the engine's two schemes score the same target with equally many draws, under several seeds.
+Printed is the spread over seeds times the seconds of one estimate, and the baseline's over the engine's. The sharpness
 of the weights decides how much of the spread lies between tokens and how much between contexts.
 """
 
