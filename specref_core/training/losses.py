@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from specref_core.errors import InputError
 
@@ -68,7 +68,7 @@ def masked_diffusion_loss(logits: Tensor, ids: Tensor, target: Tensor, batch: Ma
     Returns:
         A scalar, nats a target token: sum over rows of C/l times the hidden positions' cross-entropy, over all C.
     """
-    nats = F.cross_entropy(logits.float(), ids[batch.masked], reduction="none")
+    nats = cross_entropy(logits.float(), ids[batch.masked], reduction="none")
     weights = batch.weights[:, None].expand(ids.shape)[batch.masked]
     return (nats * weights).sum() / target.sum()
 
@@ -84,7 +84,7 @@ def next_token_loss(logits: Tensor, ids: Tensor, counted: Tensor) -> Tensor:
     Returns:
         A scalar, nats a counted token.
     """
-    return F.cross_entropy(logits.float(), ids[:, 1:][counted[:, 1:]])
+    return cross_entropy(logits.float(), ids[:, 1:][counted[:, 1:]])
 
 
 def autoregressive(model: Any, ids: Tensor, counted: Tensor) -> Tensor:

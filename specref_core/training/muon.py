@@ -27,7 +27,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
         (n, rows, columns) float32 whose singular values lie roughly in [0.7, 1.2].
     """
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices
+    x: Tensor = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(_ROUNDS):
         gram = x @ x.mT
@@ -81,7 +81,8 @@ class Muon(torch.optim.Optimizer):
 
 def make_optimizers(model: nn.Module, *, matrix_lr: float, other_lr: float) -> list[torch.optim.Optimizer]:
     """Return Muon for the matrices inside the blocks and AdamW for embeddings, head and norms."""
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         inside = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
         (matrices if inside else others).append(parameter)

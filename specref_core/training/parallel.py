@@ -1,7 +1,7 @@
 """Several processes that share the micro-batches of every training step; one process is the plain case.
 
-The gradient of a step is the mean over its micro-batches however they are shared, so the number of processes decides the
-speed and not, up to the order of float additions, the result.
+The gradient of a step is the mean over its micro-batches however they are shared, so the number of processes decides
+the speed and not, up to the order of float additions, the result.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def reduce_gradients(model: nn.Module, loss: float, tokens: int) -> tuple[float,
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([g.flatten() for g in gradients])
     dist.all_reduce(flat)
-    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+    for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
     totals = torch.tensor([loss, float(tokens)], dtype=torch.float64)
     dist.all_reduce(totals)
