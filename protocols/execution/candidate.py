@@ -28,7 +28,6 @@ MODULE = "solution"
 
 PROGRAM_FILE = "<program>"
 TESTS_FILE = "<tests>"
-FAILED_TO_START = 113
 
 _REHEARSAL: tuple[dict[str, Any], ...] = (
     {

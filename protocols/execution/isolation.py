@@ -17,6 +17,9 @@ LANDLOCK = "landlock"
 NAMESPACES = "namespaces"
 FULL = "full"
 
+FAILED_TO_START = 113
+"""Exit code of a candidate process that could not be confined; no program has run in it."""
+
 LEVELS = (PROCESS, LIMITS, LANDLOCK, NAMESPACES, FULL)
 
 

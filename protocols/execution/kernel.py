@@ -75,7 +75,7 @@ def unshare(flags: int) -> None:
     _check(_LIBC.unshare(ctypes.c_int(flags)), "unshare")
 
 
-def mount(source: str | None, target: str, kind: str | None = None, flags: int = 0, data: str | None = None) -> None:
+def attach(source: str | None, target: str, kind: str | None = None, flags: int = 0, data: str | None = None) -> None:
     """Attach a file system, or with ``MS_BIND`` a folder, to the tree; see mount(2)."""
     encoded = [None if part is None else os.fsencode(part) for part in (source, target, kind, data)]
     result = _LIBC.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3])

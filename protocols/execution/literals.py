@@ -18,6 +18,9 @@ from typing import Any
 MAX_NODES = 2_000_000
 """How many values one message may hold: a list that holds itself twice, forty deep, must not take the memory."""
 
+MAX_TEXT = 8 << 20
+"""Characters of one text or bytes of one byte string."""
+
 _SMALL = 1 << 53
 _FACTORIES: dict[str, Callable[[], Any]] = {
     "int": int,
@@ -81,6 +84,8 @@ class Encoder:
 
     def _tree(self, value: Any) -> Any:
         kind = type(value)
+        if kind is str and len(value) > MAX_TEXT:
+            raise TooLargeError(f"a text of {len(value)} characters, more than {MAX_TEXT}")
         if value is None or kind is bool or kind is str or kind is float:
             return value
         if kind is int:
@@ -109,6 +114,8 @@ class Encoder:
         if kind is complex:
             return ["c", value.real, value.imag]
         if kind is bytes or kind is bytearray:
+            if len(value) > MAX_TEXT:
+                raise TooLargeError(f"{len(value)} bytes, more than {MAX_TEXT}")
             return ["b" if kind is bytes else "B", value.hex()]
         if kind is range:
             return ["r", *map(self._tree, (value.start, value.stop, value.step))]

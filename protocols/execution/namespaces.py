@@ -98,6 +98,21 @@ def _map_identities(target: int, user: int, group: int) -> None:
     raise OSError(1, "no identity map was accepted")
 
 
+def forbid_shared_objects() -> bool:
+    """Allow no System V objects and message queues in this IPC namespace, as they outlive the process that made them.
+
+    Returns False where the kernel does not let a user namespace's root set this; each candidate then needs an IPC
+    namespace of its own, which costs more.
+    """
+    try:
+        for name in ("kernel/shmmni", "kernel/msgmni", "fs/mqueue/queues_max"):
+            _write(f"/proc/sys/{name}", "0")
+        _write("/proc/sys/kernel/sem", "0 0 0 0")
+    except OSError:
+        return False
+    return True
+
+
 def build_root(*, sources: Iterable[str], size: int) -> None:
     """Replace the root directory by one that holds the interpreter, the system's libraries and own writable folders.
 
@@ -110,10 +125,10 @@ def build_root(*, sources: Iterable[str], size: int) -> None:
     """
     with contextlib.suppress(OSError):
         _write("/proc/sys/user/max_user_namespaces", "0")  # of this user namespace: no further one can be made inside
-    kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    kernel.attach(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     shown = _without_nested([*sources, *SYSTEM])
     site = next(s for s in _BUILDING_SITES if os.path.isdir(s) and not any(_within(path, s) for path in shown))
-    kernel.mount("none", site, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=1m")
+    kernel.attach("none", site, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=1m")
     for path in shown:
         _show(path, site)
     for device in DEVICES:
@@ -125,13 +140,15 @@ def build_root(*, sources: Iterable[str], size: int) -> None:
     for folder in (WORK, SHARED_MEMORY, "/proc", "/old"):
         os.makedirs(site + folder, exist_ok=True)
     with contextlib.suppress(OSError):  # refused where the outer /proc is masked, as in many containers; not needed
-        kernel.mount("proc", f"{site}/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC, "hidepid=2")
+        kernel.attach(
+            "proc", f"{site}/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC, "hidepid=2"
+        )
     os.chdir(site)
     kernel.pivot_root(".", "old")
     os.chdir("/")
     kernel.unmount("/old")
     os.rmdir("/old")
-    kernel.mount(
+    kernel.attach(
         None, "/", None, kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
     )
     fresh_work(size)
@@ -142,7 +159,7 @@ def fresh_work(size: int) -> None:
     for folder, share in ((WORK, size), (SHARED_MEMORY, size // 4)):
         with contextlib.suppress(OSError):
             kernel.unmount(folder)
-        kernel.mount(
+        kernel.attach(
             "none", folder, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, f"mode=1777,size={share},nr_inodes=16384"
         )
 
@@ -185,7 +202,7 @@ def _bind(source: str, target: str) -> None:
     else:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-    kernel.mount(source, target, None, kernel.MS_BIND | kernel.MS_REC)
+    kernel.attach(source, target, None, kernel.MS_BIND | kernel.MS_REC)
 
 
 def _write(path: str, text: str) -> None:

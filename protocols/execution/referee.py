@@ -23,6 +23,7 @@ if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from protocols.execution import channel
+from protocols.execution.isolation import FAILED_TO_START
 from protocols.execution.remote import Candidate, Stop, WrongGuessError
 from protocols.execution.testing import ALTERNATIVES, INSIDE, REMARKS, VALUES, Tests
 
@@ -33,6 +34,8 @@ _DYING = 0.2
 """Seconds that a candidate whose channel closed is given to be dead by itself."""
 _DOUBTFUL = ("wrong-answer", "exception", "output", "undecided")
 """Failures that may be the boundary's and not the program's; the reference solution can tell."""
+_ATTEMPTS = 3
+"""Starts of a candidate that ended as one does that could not be confined, which a starved machine can cause."""
 _WRONG_GUESS = "wrong-guess"
 _GRACE = 2.0
 """Seconds past the limit after which the operating system ends this process, should the tests themselves hang."""
@@ -107,11 +110,14 @@ class Referee:
         return verdict
 
     def _timed(self, tests: Tests, mode: str, program: str, timeout: float, *, own_name: bool) -> dict[str, Any]:
-        signal.setitimer(signal.ITIMER_REAL, timeout + _GRACE)
-        try:
-            return self._tried(tests, mode, program, timeout, own_name=own_name)
-        finally:
+        verdict: dict[str, Any] = {}
+        for _ in range(_ATTEMPTS):
+            signal.setitimer(signal.ITIMER_REAL, timeout + _GRACE)
+            verdict = self._tried(tests, mode, program, timeout, own_name=own_name)
             signal.setitimer(signal.ITIMER_REAL, 0)
+            if not verdict["failed_to_start"]:
+                break
+        return verdict
 
     def _tried(self, tests: Tests, mode: str, program: str, timeout: float, *, own_name: bool) -> dict[str, Any]:
         """Run the tests once with a candidate process of their own."""
@@ -129,7 +135,8 @@ class Referee:
         end = self._end(_DYING if failure == "died" else 0.0)
         if failure == "died":
             failure, detail = how_it_ended(end)
-        return {"failure": failure, "detail": detail}
+        unborn = failure == "exited" and end["natural"] and os.waitstatus_to_exitcode(end["ended"]) == FAILED_TO_START
+        return {"failure": failure, "detail": detail, "failed_to_start": unborn}
 
     def _verdict(
         self, tests: Tests, candidate: Candidate, program: str, timeout: float, *, mode: str, own_name: bool

@@ -28,7 +28,7 @@ if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from protocols.execution import candidate, kernel, landlock, namespaces
-from protocols.execution.isolation import level_of
+from protocols.execution.isolation import FAILED_TO_START, level_of
 from protocols.execution.leftovers import empty_folder, end_children
 
 # Loaded before the fork, so that importing them costs a candidate nothing.
@@ -55,7 +55,9 @@ class Zygote:
         wish_landlock = ceiling in ("landlock", "full")
         self._sources = namespaces.interpreter_sources()
         self._inside = False
+        self._own_ipc = False
         if wish_namespaces and namespaces.enter():
+            self._own_ipc = not namespaces.forbid_shared_objects()
             namespaces.build_root(sources=self._sources, size=_WORK_SIZE)
             self._inside = True
             self._work = namespaces.WORK
@@ -125,8 +127,10 @@ class Zygote:
         try:
             channel = self._confine(descriptor, message["timeout"])
             candidate.live(channel, message["timeout"], self._memory)
+        except BaseException as error:
+            print(f"candidate did not start: {error!r}", file=sys.__stderr__)
         finally:
-            os._exit(candidate.FAILED_TO_START)
+            os._exit(FAILED_TO_START)
 
     def _confine(self, descriptor: int, timeout: float) -> socket.socket:
         os.setsid()
@@ -134,7 +138,7 @@ class Zygote:
         os.closerange(4, _DESCRIPTORS)
         if not self._inside:
             kernel.die_with_parent(signal.SIGKILL)
-        else:
+        elif self._own_ipc:
             kernel.unshare(kernel.CLONE_NEWIPC)
         rules = self._rules() if self._landlock else -1
         os.chdir(self._work)
