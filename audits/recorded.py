@@ -64,15 +64,19 @@ def save(measured: Iterable[Mapping[str, Any]], *, complete: bool, path: Path = 
 
     Args:
         measured: verdicts of this run as ``Verdict.as_dict`` gives them, with the key ``source`` added.
-        complete: whether every audit ran; then entries that were not measured are dropped, except those whose source
-            is ``data``, which needs files that do not ship.
+        complete: whether every audit ran; then entries that were not measured are dropped, except those that need
+            benchmark files (source ``data``) which this machine does not have.
         path: of the record.
 
     Returns:
         One line a change.
     """
     before = dict(load(path))
-    kept = {key: e for key, e in before.items() if not complete or e["source"] == "data"}
+    measured = list(measured)
+    files = {e["benchmark"] for e in measured if e["source"] == "data"}
+    kept = {
+        key: e for key, e in before.items() if not complete or (e["source"] == "data" and e["benchmark"] not in files)
+    }
     new = {(e["claim"], e["system"], e["benchmark"]): _plain(e) for e in measured}
     after = {**kept, **new}
     write_json(path, {"schema": SCHEMA, "version": VERSION, "verdicts": [after[key] for key in sorted(after)]})
