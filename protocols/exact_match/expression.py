@@ -280,12 +280,15 @@ class _Parser:
             return self.signed_power()
         if self.peek() == "(":
             return self.group()
+        # TeX would raise the first digit only; who writes 10^23 means 23.
+        if self.kind() == "number":
+            return number(read_number(self.take().text))
         return self.single()
 
     def single(self) -> Node:
         r"""Read TeX's one-token argument: ``\frac12`` has the arguments 1 and 2."""
         token = self.take()
-        if token.kind == "number" and len(token.text) > 1 and token.text.isdigit() and not token.spaced:
+        if token.kind == "number" and len(token.text) > 1 and token.text.isdigit():
             self.position -= 1
             tokens = list(self.tokens)
             tokens[self.position : self.position + 1] = [Token("number", d) for d in token.text]
@@ -356,10 +359,11 @@ class _Parser:
             return Node("infinity")
         if len(text) > 4:
             raise UnreadableError(f"the word {text!r}")
-        node = self.variable(text[0]) if len(text) > 1 else Node("variable", name=text)
-        for letter in text[1:]:
-            node = Node("multiply", (node, self.variable(letter)))
-        return node
+        # Letters side by side are factors, and what follows ("xy^2") belongs to the last one.
+        tokens = list(self.tokens)
+        tokens[self.position - 1 : self.position] = [Token("letter", letter) for letter in text]
+        self.tokens = tokens
+        return self.variable(text[0])
 
     def command(self, text: str) -> Node:
         name = text[1:]
@@ -387,12 +391,17 @@ class _Parser:
         degree = number(2)
         if self.peek() == "[":
             degree = self.group()
-        radicand = self.group() if self.peek() in ("{", "(") else self.single()
-        return Node("root", (radicand, degree))
+        return Node("root", (self.radicand(), degree))
+
+    def radicand(self) -> Node:
+        r"""Read what stands under a root; TeX would take one digit of ``\sqrt12``, who writes it means twelve."""
+        if self.kind() == "number":
+            return number(read_number(self.take().text))
+        return self.group() if self.peek() in ("{", "(") else self.single()
 
     def function(self, name: str) -> Node:
         if name == "sqrt":
-            return Node("root", (self.group() if self.peek() in ("{", "(") else self.single(), number(2)))
+            return Node("root", (self.radicand(), number(2)))
         base = Node("e") if name == "ln" else number(10)
         exponent: Node | None = None
         while self.peek() in ("^", "_"):

@@ -74,7 +74,7 @@ class Grader:
         benchmark: ``gsm8k``, ``math``, ``bbh``, or a name that contains one of them.
         grader: ``strict`` or ``lenient``.
         workers: most Math-Verify processes at a time; none is started before it is needed.
-        timeout: seconds Math-Verify may take for one answer; past it the answer is undecided.
+        timeout: seconds of processor time Math-Verify may take for one answer; past it the answer is undecided.
 
     Attributes:
         name: the grader with its version, for the signature: ``lenient-1/math-verify-0.9.0``.

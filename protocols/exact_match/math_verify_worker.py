@@ -1,7 +1,7 @@
 """The process that runs Math-Verify: reads pairs of answers as JSON lines, writes one verdict a line.
 
-It is killed from outside when it takes too long; an alarm with the system's own handler ends it also when its parent is
-gone. Nothing but verdicts can reach the answer channel: standard output is moved away before anything is imported.
+A timer of processor time with the system's own handler ends it when an answer takes too long, inside C code and without
+a parent too. Nothing but verdicts can reach the answer channel: standard output is moved away before anything is imported.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def serve() -> None:
     channel.write("ready\n")
     for line in sys.stdin:
         gold, answer, seconds = json.loads(line)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
             parsed = [
                 parse(f"${text}$", extraction_config=config, parsing_timeout=None, raise_on_error=False)
@@ -49,5 +49,5 @@ def serve() -> None:
             verdict = "timeout"
         except Exception:
             verdict = "unknown"
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         channel.write(json.dumps(verdict) + "\n")

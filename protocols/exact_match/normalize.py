@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import partial
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
@@ -55,8 +56,24 @@ _SPACING = re.compile(
     r"(?![a-zA-Z])|\\[hv]space\*?\s*\{[^{}]*\}|\\h?phantom\s*\{[^{}]*\}|(?<!\\)\\[,;: ]|~"
 )
 _SIZES = re.compile(r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![a-zA-Z])\s*\.?")
-_FRACTIONS = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
-_OVER = re.compile(r"\{([^{}]*)\\over(?![a-zA-Z])([^{}]*)\}")
+_FRACTIONS = re.compile(r"\\(?:[dtcsx]|nice)frac(?![a-zA-Z])")
+_UNIT_FRACTION = re.compile(r"\\frac\s*\{\s*\\text\{([^{}]*)\}\s*\}\s*\{\s*\\text\{([^{}]*)\}\s*\}")
+_TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)")
+_BASE = re.compile(
+    r"\s*(?:_\{\s*(?:\\text\{)?base\s*\}?\s*(?P<index>\w+)\s*\}|(?:\\text\{\s*)?\(?\s*\bbase[\s-]*(?P<behind>\w+)\s*\)?\}?)"
+)
+_RATIO = re.compile(r"(?<=\d)\s*(?:\\text\{\s*to\s*\}|\bto\b)\s*(?=\d)")
+_WORD_SIGNS = (
+    (re.compile(r"\\text\{\s*(?:negative|minus)\s*\}"), "-"),
+    (re.compile(r"\\text\{\s*infinity\s*\}"), r"\\infty "),
+)
+_INFIX = tuple(
+    (
+        re.compile(rf"\{{([^{{}}]*)\\{infix}(?![a-zA-Z])([^{{}}]*)\}}|^([^{{}}]*)\\{infix}(?![a-zA-Z])([^{{}}]*)$"),
+        command,
+    )
+    for infix, command in (("over", "frac"), ("choose", "binom"))
+)
 _COLOURS = re.compile(r"\\(?:color|textcolor)\s*(?:\[[^\]]*\])?\s*\{[^{}]*\}")
 _WRAPPERS = re.compile(r"\\(?:boxed|fbox|underline|ensuremath|mathstrut|text(?:normal|up))(?=\s*\{)")
 _FONT_SWITCHES = re.compile(r"\\(?:bf|rm|it|tt|sf|bfseries|large|Large|huge|small)(?![a-zA-Z])")
@@ -67,20 +84,23 @@ _MATH_FONT = re.compile(r"\\(?:mathrm|mathbf|mathit|mathsf|mathtt|boldsymbol|bm|
 _BARE_FONT = re.compile(r"\\(?:mathrm|mathbf|mathit|mathsf|boldsymbol|bm)\s+([A-Za-z])")
 _NOT_PROSE = re.compile(r"[\d=+*/^_\\<>$]")
 _DEGREE = re.compile(
-    r"\s*(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])|\^\s*\{?\\text\{o\}\}?)\s*(?:\\text\{\s*([CF])\s*\}|([CF])(?![a-zA-Z]))?"
+    r"\s*(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])|\^\s*\{?\\text\{o\}\}?|(?<=\d)\^(?:\{o\}|o(?![a-zA-Z])))\s*(?:\\text\{\s*([CF])\s*\}|([CF])(?![a-zA-Z]))?"
 )
 _PERCENT = re.compile(r"\s*\\?%|(?<=\d)\s*\\percent(?![a-zA-Z])")
 _CURRENCY = {
     "\\$": "usd",
     "$": "usd",
+    "USD": "usd",
     "€": "eur",
     "\\euro": "eur",
     "£": "gbp",
     "\\pounds": "gbp",
     "¥": "yen",
-    "USD": "usd",
+    "₹": "inr",
+    "Rs": "inr",
+    "Rs.": "inr",
 }
-_CURRENCY_SIGN = r"(?P<sign>\bUSD\b|\\\$|\$|€|£|¥|\\euro(?![a-zA-Z])|\\pounds(?![a-zA-Z]))"
+_CURRENCY_SIGN = r"(?P<sign>\bUSD\b|\bRs\b\.?|₹|\\\$|\$|€|£|¥|\\euro(?![a-zA-Z])|\\pounds(?![a-zA-Z]))"
 _PRICE = re.compile(_CURRENCY_SIGN + r"\s*(?P<amount>-?\s*\d[\d,.]*\d|-?\s*\d|-?\.\d+)(?!\d)")
 _LONE_CURRENCY = re.compile(_CURRENCY_SIGN)
 _MATH_DELIMITERS = re.compile(r"(?<!\\)\\[()\[\]]|\$\$")
@@ -136,13 +156,20 @@ def clean(answer: str) -> str:
     # An even number of bare dollars delimits formulas; an odd one is a price.
     if len(re.findall(r"(?<!\\)\$", text)) % 2 == 0:
         text = re.sub(r"(?<!\\)\$", " ", text)
+    text = text.replace("\\textdollar", "\\$").replace("\\text{,}", "{,}")
     text = _THOUSANDS.sub("", text)
     text = _DECIMAL_COMMA.sub(".", text).replace("{,}", ",")
     text = _COLOURS.sub(" ", _WRAPPERS.sub("", text))
     text = _FONT_SWITCHES.sub(" ", _SPACING.sub(" ", text)).replace("\\!", "")
-    text = _OVER.sub(r"\\frac{\1}{\2}", text)
+    for infix, command in _INFIX:
+        text = infix.sub(partial(_prefix, command=command), text)
     text = _FRACTIONS.sub(r"\\frac", _SIZES.sub("", text)).replace("\\dbinom", "\\binom").replace("\\tbinom", "\\binom")
     text = _BARE_FONT.sub(r"\1", _MATH_FONT.sub(_math_font, _TEXT.sub(_text, text)))
+    text = _UNIT_FRACTION.sub(r"\\text{\1/\2}", text)
+    for words, sign in _WORD_SIGNS:
+        text = words.sub(sign, text)
+    text = _RATIO.sub(":", _TIMES_TEN.sub(r"\\times ", text))
+    text = _BASE.sub(lambda m: f"_{{{m['index'] or m['behind']}}}", text)
     text = _DEGREE.sub(lambda m: f"\\text{{deg{m.group(1) or m.group(2) or ''}}}", text)
     text = _PERCENT.sub(r"\\text{percent}", text)
     text = _PRICE.sub(lambda m: f"{m['amount']}\\text{{{_CURRENCY[m['sign']]}}}", text)
@@ -153,6 +180,13 @@ def clean(answer: str) -> str:
     text = text.replace(_ROW, "\\\\")
     text = re.sub(r"\s+", " ", re.sub(r"\b[Ii]nfinity\b", r"\\infty ", text))
     return _LEADING.sub("", _PUNCTUATION.sub("", text.replace("\\ldotp", "."))).strip()
+
+
+def _prefix(match: re.Match[str], command: str) -> str:
+    r"""Write plain TeX's ``{3 \over 4}`` as ``\frac{3}{4}``."""
+    left, right, whole_left, whole_right = match.groups()
+    above, below = (left, right) if left is not None else (whole_left, whole_right)
+    return f"\\{command}{{{above}}}{{{below}}}"
 
 
 def _clock(match: re.Match[str]) -> str:

@@ -48,9 +48,10 @@ _RELATIONS = {
     "\\simeq": "~",
     "\\equiv": "mod",
 }
+_SUCH_THAT = frozenset({"\\mid", "|", ":", "\\colon"})
 _CONJUNCTION = re.compile(r"\b(and|or)\b", re.IGNORECASE)
 _LEADING_WORDS = word_set(
-    "the a an answer final is are value values of exactly about approximately approx roughly around "
+    "the a an usd answer final is are value values of exactly about approximately approx roughly around "
     "equals so thus we get have area length number total probability it x y only just simply either "
     "both"
 )
@@ -100,7 +101,9 @@ def words_of(text: str) -> str:
     """Return the words of a cleaned answer as they are compared: lower case, no articles, fonts or punctuation."""
     plain = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", text)
     plain = re.sub(r"[\s.,;:!?\"'()\[\]{}$-]+", " ", plain).strip()
-    return _ARTICLES.sub("", plain.lower() if len(plain) > 1 else plain).strip()
+    plain = re.sub(r"^(?:[Oo]ption|[Cc]hoice|[Aa]nswer) (?=[A-J]$)", "", plain)
+    plain = _ARTICLES.sub("", plain.lower() if len(plain) > 1 else plain).strip()
+    return {"dne": "does not exist"}.get(plain, plain)
 
 
 def _read(tokens: Sequence[Token]) -> Answer:
@@ -187,7 +190,7 @@ def _as_listing(tokens: Sequence[Token]) -> Answer | None:
 def _separates(token: Token) -> bool:
     if token.kind in ("text", "word") and _CONJUNCTION.search(token.text):
         words = re.findall(r"[a-z]+", token.text.removeprefix("\\text").lower())
-        return len(words) <= 2 or all(word in ("and", "or", *_LEADING_WORDS) for word in words)
+        return all(word in ("and", "or", *_LEADING_WORDS) for word in words)
     return token.text in (",", ";", "\\lor", "\\vee", "\\land", "\\wedge")
 
 
@@ -249,15 +252,20 @@ def _interval(used: list[str], sides: list[Answer]) -> Bracketed | None:
             low, high, left, right = sides[2], sides[0], used[1], used[0]
         else:
             return None
-        return Bracketed("[" if "=" in left else "(", "]" if "=" in right else ")", (low, high))
+        return Bracketed("[" if "=" in left else "(", "]" if "=" in right else ")", (low, high), _name(sides[1]))
     if len(used) == 1 and used[0] in _MIRRORED and _is_variable(sides[0]) != _is_variable(sides[1]):
         operator = used[0] if _is_variable(sides[0]) else _MIRRORED[used[0]]
         bound = sides[1] if _is_variable(sides[0]) else sides[0]
         infinite = Quantity(_INFINITY)
+        name = _name(sides[0] if _is_variable(sides[0]) else sides[1])
         if operator in (">", ">="):
-            return Bracketed("[" if "=" in operator else "(", ")", (bound, infinite))
-        return Bracketed("(", "]" if "=" in operator else ")", (Quantity(Node("negate", (_INFINITY,))), bound))
+            return Bracketed("[" if "=" in operator else "(", ")", (bound, infinite), name)
+        return Bracketed("(", "]" if "=" in operator else ")", (Quantity(Node("negate", (_INFINITY,))), bound), name)
     return None
+
+
+def _name(side: Answer) -> str:
+    return side.node.name if isinstance(side, Quantity) else ""
 
 
 def _is_variable(side: Answer) -> bool:
@@ -265,13 +273,16 @@ def _is_variable(side: Answer) -> bool:
 
 
 def _as_bracketed(tokens: Sequence[Token]) -> Answer | None:
+    # A point has a name: P(3, 4).
+    if re.fullmatch("[A-Z]", tokens[0].text) and len(tokens) > 3 and len(split(tokens[2:-1], _comma)) > 1:
+        tokens = tokens[1:] if tokens[1].text == "(" else tokens
     opener, closer = tokens[0].text, tokens[-1].text
     if opener not in ("(", "[", "\\{", "\\langle", "\\lbrack", "\\lbrace") or closing(tokens) != len(tokens) - 1:
         return None
     inner = tokens[1:-1]
     if opener in ("\\{", "\\lbrace"):
-        if any(token.text in ("\\mid", "|", ":", "\\colon") for token in inner):
-            raise UnreadableError("a set by a condition")
+        if any(token.text in _SUCH_THAT for token in inner):
+            return _described_set(inner)
         return Listing(tuple(_read(part) for part in split(inner, _comma))) if inner else Words("empty set")
     parts = split(inner, _comma)
     if len(parts) == 1:
@@ -280,6 +291,17 @@ def _as_bracketed(tokens: Sequence[Token]) -> Answer | None:
     opener = {"\\langle": "(", "\\lbrack": "["}.get(opener, opener)
     closer = {"\\rangle": ")", "\\rbrack": "]"}.get(closer, closer)
     return Bracketed(opener, closer, tuple(_read(part) for part in parts))
+
+
+def _described_set(inner: Sequence[Token]) -> Answer:
+    r"""Read ``\{x \mid 1 \le x \le 3\}`` as the interval its condition describes."""
+    parts = split(inner, lambda token: token.text in _SUCH_THAT)
+    if len(parts) != 2 or not parts[0] or parts[0][0].kind != "letter" or not parts[1]:
+        raise UnreadableError("a set by a condition")
+    described = _read(parts[1])
+    if not isinstance(described, Bracketed | Union) or len(parts[0]) not in (1, 6):
+        raise UnreadableError("a set by a condition")
+    return described
 
 
 def _comma(token: Token) -> bool:

@@ -33,11 +33,15 @@ class Numeral:
 
 @dataclass(frozen=True, slots=True)
 class Bracketed:
-    """Items in brackets whose order counts: a point, a vector, an interval."""
+    """Items in brackets whose order counts: a point, a vector, an interval.
+
+    An interval that was written as an inequality keeps its ``variable``.
+    """
 
     opener: str
     closer: str
     items: tuple[Answer, ...]
+    variable: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ _define("usd", Fraction(1, 100), "cent penny pennie")
 _define("eur", 1, "eur euro")
 _define("gbp", 1, "gbp")
 _define("yen", 1, "yen")
+_define("inr", 1, "inr rupee")
 _define("angle", 1, "deg degree")
 _define("radian", 1, "rad radian")
 _define("celsius", 1, "degc celsius")
@@ -105,7 +106,7 @@ def read_unit(text: str) -> Unit | None:
     plain = _CUBE.sub(lambda m: f"{m.group(1) or m.group(2)}^3", plain)
     for short, long in _SHORTHANDS.items():
         plain = re.sub(rf"\b{short}\b", long, plain)
-    plain = re.sub(r"\s*([\^/])\s*", r"\1", plain)
+    plain = re.sub(r"\^\s*-\s*", "^-", re.sub(r"\s*([\^/])\s*", r"\1", plain))
     words = re.findall(r"[^\s^/]+", re.sub(r"\^-?\d+", "", plain))
     if any(word.strip(".,;:") in _HEDGES for word in words) or re.search(r"(?<!\^)(?<!\^-)\b\d|[=<>+]", plain):
         return None

@@ -2,6 +2,9 @@
 
 Math-Verify interrupts itself by SIGALRM, which works in a main thread only and cannot stop a long computation inside C
 code. Here it runs in processes of its own, so it can be called from any thread and every comparison has an end.
+
+The limit is processor time, so that a verdict does not depend on what else the machine does; a wall-clock limit a few
+times as long stands behind it.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+# Wall seconds a comparison may take for each second of processor time it is granted.
+_PATIENCE = 4.0
 # Importing sympy takes about a second on an idle core, many on a loaded one; this is not the limit of a comparison.
 _START_SECONDS = 120.0
 _SERVE = "import sys; sys.path[:] = {path!r}; from protocols.exact_match.math_verify_worker import serve; serve()"
@@ -47,7 +52,7 @@ class MathVerifyPool:
 
     Args:
         workers: most processes at a time.
-        timeout: seconds for one comparison, after which its process is killed.
+        timeout: seconds of processor time for one comparison, after which its process is killed.
     """
 
     def __init__(self, *, workers: int, timeout: float) -> None:
@@ -58,7 +63,7 @@ class MathVerifyPool:
             self._slots.put(worker)
 
     def compare(self, gold: str, answer: str) -> Equality:
-        """Compare two answers; never takes much longer than the timeout, a process's start apart."""
+        """Compare two answers; never takes longer than four times the timeout, a process's start apart."""
         worker = self._slots.get()
         try:
             return worker.compare(gold, answer, self._timeout)
@@ -90,8 +95,8 @@ class _Worker:
         self._lock = threading.Lock()
 
     def compare(self, gold: str, answer: str, timeout: float) -> Equality:
-        self._ask([gold, answer, timeout + 1])  # the process ends itself a little later, should we be gone by then
-        reply = self._receive(timeout)
+        self._ask([gold, answer, timeout])
+        reply = self._receive(timeout * _PATIENCE)
         if reply is None:
             # The next process imports sympy while nobody waits for it; not when the pool was closed meanwhile.
             if self.stop():

@@ -195,14 +195,14 @@ def test_any_text_is_extracted_without_an_exception(text: str) -> None:
 )
 def test_extraction_takes_linear_time(unit: str) -> None:
     seconds = []
-    for size in (100_000, 400_000):
+    for size in (50_000, 200_000):
         text = unit * (size // len(unit))
-        start = time.perf_counter()
+        start = time.process_time()
         for benchmark in ("math", "gsm8k", "bbh"):
             extract_answer(text, benchmark=benchmark)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     # Four times the text: a quadratic rule would take sixteen times as long.
-    assert seconds[1] < 10 * seconds[0] + 1.0
+    assert seconds[1] < 10 * seconds[0] + 0.5
 
 
 def test_gold_answers_are_found_in_real_solutions(data_dir: Path) -> None:

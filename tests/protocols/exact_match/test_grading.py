@@ -61,6 +61,21 @@ def test_no_answer_is_told_from_a_wrong_one() -> None:
     assert grade("not False", "True", benchmark="bbh").failure is Failure.NO_ANSWER
 
 
+@pytest.mark.parametrize(
+    ("gold", "answer", "correct"),
+    [
+        (r"[0,1)\cup(1,2]", r"[0,2] \setminus \{1\}", True),
+        ("n!", r"n\cdot(n-1)!", True),
+        (r"\frac13", r"\int_0^1 x^2\,dx", True),
+        (r"\frac12", r"\int_0^1 x^2\,dx", False),
+        ("42", "42 43", False),
+        ("x", "|x|", False),
+    ],
+)
+def test_math_verify_decides_what_the_rules_cannot_read(gold: str, answer: str, correct: bool) -> None:
+    assert grade(rf"\boxed{{{answer}}}", gold, benchmark="math").correct is correct
+
+
 def test_grader_is_named_with_versions() -> None:
     assert grader_name("strict") == "strict-1"
     assert grader_name("lenient").startswith("lenient-1/math-verify-0.")

@@ -110,8 +110,8 @@ def warm_grader() -> Iterator[Grader]:
 def test_hostile_answers_cost_bounded_time_and_are_not_correct(output: str, warm_grader: Grader) -> None:
     start = time.monotonic()
     score = warm_grader.grade(output, r"\frac{7}{2}")
-    # The limit, and the start of a worker that replaces a killed one, on a loaded machine.
-    assert time.monotonic() - start < 20.0
+    # The limit, and the start of a worker that replaces a killed one, on a machine under heavy load.
+    assert time.monotonic() - start < 60.0
     assert not score.correct
 
 
