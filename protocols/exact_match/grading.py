@@ -36,6 +36,8 @@ GRADERS = ("strict", "lenient")
 _RULES_VERSION = "1"
 # Answers longer than this are compared as strings only: none of MATH's gold answers has more than 160 characters.
 _LONGEST_ANSWER = 2000
+# Math-Verify's parser needs more than linear time; what is longer and unreadable to our rules is no answer.
+_LONGEST_FORMULA = 400
 
 _shared_pool: MathVerifyPool | None = None
 _shared_lock = threading.Lock()
@@ -211,6 +213,8 @@ def _first_pass(output: str, gold: str, benchmark: str, grader: str) -> Score | 
         return Score(True, None, found.answer, found.detail)
     if verdict is Equality.DIFFERENT:
         return _wrong(found, "")
+    if max(len(found.answer), len(gold)) > _LONGEST_FORMULA:
+        return Score(False, Failure.UNDECIDED, found.answer, "a formula too long for Math-Verify")
     return found
 
 

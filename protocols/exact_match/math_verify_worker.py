@@ -1,7 +1,7 @@
 """The process that runs Math-Verify: reads pairs of answers as JSON lines, writes one verdict a line.
 
-A timer of processor time with the system's own handler ends it when an answer takes too long, inside C code and without
-a parent too. Nothing but verdicts can reach the answer channel: standard output is moved away before anything is imported.
+A timer of processor time with the system's own handler ends it when an answer takes too long, inside C code and
+without a parent too. Nothing but verdicts can reach the answer channel: standard output is moved away before anything is imported.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ def serve() -> None:
     logging.disable(logging.CRITICAL)
     # The plain-expression extractor is left out: it hands text to sympy's eval.
     config = [LatexExtractionConfig()]
+    # The first formula loads the grammar and half of sympy; no answer's time should pay for that.
+    warm = parse(r"$\int_0^1 \frac{x}{2} dx$", extraction_config=config, parsing_timeout=None)
+    verify(warm, warm, timeout_seconds=None)
     channel.write("ready\n")
     for line in sys.stdin:
         gold, answer, seconds = json.loads(line)
