@@ -164,16 +164,13 @@ def main() -> None:
         ("judge, its start included", cold),
         ("judge, warm", fast),
     )
-    print(
-        f"{len(problems)} canonical solutions, {arguments.workers} workers, isolation {level}, {arguments.rounds} rounds"
-    )
+    print(f"{len(problems)} canonical solutions, {arguments.workers} workers, isolation {level}")
     reference = statistics.median(seconds for seconds, _ in slow)
     for name, runs in rows:
         seconds = statistics.median(s for s, _ in runs)
         passed = min(p for _, p in runs)
-        print(
-            f"{name:28s} {seconds:7.3f} s  {len(problems) / seconds:7.1f}/s  passed {passed}  ×{reference / seconds:.2f}"
-        )
+        rate, ratio = len(problems) / seconds, reference / seconds
+        print(f"{name:28s} {seconds:7.3f} s  {rate:7.1f}/s  passed {passed}  ×{ratio:.2f}")
 
 
 if __name__ == "__main__":

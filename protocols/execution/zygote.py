@@ -63,7 +63,12 @@ class Zygote:
             self._work = namespaces.WORK
         else:
             kernel.adopt_orphans()
-        self._nobody = os.geteuid() == 0
+        self._nobody = os.geteuid() == 0 and (self._inside or all(map(_open_to_all, self._sources)))
+        if not self._inside:
+            # The kernel counts all tasks of a user together; inside a user namespace only those in there.
+            self._processes += 0 if self._nobody else _tasks_of(os.geteuid())
+            if self._nobody:
+                os.chown(self._work, namespaces.NOBODY, namespaces.NOBODY)
         self._limits = ceiling != "process"
         self._landlock = wish_landlock and landlock.version() > 0
         self.level = level_of(limits=self._limits, landlock=self._landlock, namespaces=self._inside)
@@ -142,7 +147,7 @@ class Zygote:
             kernel.unshare(kernel.CLONE_NEWIPC)
         rules = self._rules() if self._landlock else -1
         os.chdir(self._work)
-        if self._nobody and self._inside:
+        if self._nobody:
             os.setgroups([])
             os.setresgid(namespaces.NOBODY, namespaces.NOBODY, namespaces.NOBODY)
             os.setresuid(namespaces.NOBODY, namespaces.NOBODY, namespaces.NOBODY)
@@ -207,6 +212,27 @@ class Zygote:
             time.sleep(0.001)
 
 
+def _open_to_all(folder: str) -> bool:
+    """Return whether any user may look into ``folder``."""
+    path = os.path.realpath(folder)
+    while True:
+        if not os.stat(path).st_mode & 0o001:
+            return False
+        if path == "/":
+            return True
+        path = os.path.dirname(path)
+
+
+def _tasks_of(user: int) -> int:
+    """Return how many processes and threads ``user`` has now."""
+    count = 0
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.stat(f"/proc/{entry}").st_uid == user:
+                count += len(os.listdir(f"/proc/{entry}/task"))
+    return count
+
+
 def main() -> None:
     """Set up from the first message on the control socket, report the level, serve."""
     control = socket.socket(fileno=int(sys.argv[1]))
@@ -215,7 +241,8 @@ def main() -> None:
     sys.path.pop(0)
     for name in _COMMON:
         __import__(name)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the judge's to handle
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)  # rehearsals set timers; a candidate puts its own handler there
     try:
         zygote = Zygote(control, **settings)
     except OSError as error:
