@@ -105,7 +105,7 @@ def _read(path: Path) -> Iterator[Row]:
             if number == 1 and data.strip() == b"{":  # one object over many lines, as editors write it
                 data += stream.read()
             place = f"{path}, line {number}"
-            record = _parse(data, place)
+            record = _parse(data.rstrip(), place)
             if not isinstance(record, dict):
                 raise InputError(f"{place}: {_json_type(record)}; expected a JSON object")
             yield Row(place, number, record)

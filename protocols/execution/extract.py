@@ -43,6 +43,8 @@ WINDOW = 200_000
 """Characters of a completion that are looked at; HumanEval's longest solution has about 900."""
 
 _TAIL = 1000
+_HIDDEN_FENCES = 4
+_FENCE_START = re.compile(r"\n(?=[ \t]*(?:```|~~~))")
 _LINE_LIMIT = 10_000
 _THOUGHT_END = re.compile(r"</think(?:ing)?>[ \t]*\n?")
 _PROSE = re.compile(r"[A-Z][\w'\u2019]*(?:,? [\w'\u2019`*(][\w'\u2019`*),.:;-]*){2}")
@@ -74,10 +76,7 @@ def extract_program(problem: CodeProblem, completion: str) -> str:
             return _with_body(problem, text, body, wanted)
         if body is not None:  # it goes on behind the window: nothing but a special token ends it
             return prompt + whole[: special_token(whole, body)]
-    regions = _regions(text)
-    program = _restated(problem, text, regions, wanted, cut=cut)
-    if program is None and problem.prompt_is_code:
-        program = _enclosed_body(problem, text, regions, wanted)
+    program = _elsewhere(problem, text, wanted, cut=cut)
     if program is not None:
         return program
     end = _content_end(text)
@@ -91,6 +90,31 @@ def _answer_text(completion: str) -> str:
         text = text[thought.end() :]
     opening = LEADING_TOKENS.match(text)
     return text[opening.end() :] if opening else text
+
+
+def _elsewhere(problem: CodeProblem, text: str, wanted: frozenset[str], *, cut: bool) -> str | None:
+    """Assemble the program from an answer that the text does not begin with; ``None`` where there is none."""
+    for _ in range(_HIDDEN_FENCES):
+        regions = _regions(text)
+        program = _restated(problem, text, regions, wanted, cut=cut)
+        if program is not None:
+            return program
+        hidden = _hidden_fence(text, regions, problem.entry_point)
+        if hidden is None:
+            return _enclosed_body(problem, text, regions, wanted) if problem.prompt_is_code else None
+        text = text[hidden:]
+    return None
+
+
+def _hidden_fence(text: str, regions: Sequence[Region], name: str) -> int | None:
+    """Return where a fence begins that lies in a line of prose, behind a triple quote that looked like a string's."""
+    for line in (line for region in regions if not region.fenced for line in region.lines):
+        if _is_definition_of(text, line, name):
+            return None
+        found = _FENCE_START.search(text, line.content, line.end)
+        if found and line.kind is Kind.CODE and _is_prose(text, line):
+            return found.end()
+    return None
 
 
 def _window(text: str) -> str:
