@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from specref_core.drafting import transformers as drafting
 from specref_core.drafting.transformers import TransformersDrafter
@@ -60,6 +61,15 @@ class TestDraft:
         for one, other in zip(drafts, again, strict=True):
             assert (one.token_ids, one.spans, one.text) == (other.token_ids, other.spans, other.text)
             np.testing.assert_allclose(one.entropies, other.entropies, atol=2e-5)
+
+    def test_learned_positions_count_from_the_first_real_token(self, phi):
+        """Rotary models would hide a shift by padding; GPT-2's learned positions do not."""
+        torch.manual_seed(0)
+        config = GPT2Config(vocab_size=384, n_embd=16, n_layer=2, n_head=2, initializer_range=0.5, eos_token_id=330)
+        model = GPT2LMHeadModel(config).eval()
+        together = TransformersDrafter(model, phi[1]).draft(PROMPTS, budget=BUDGET, seed=0)
+        alone = TransformersDrafter(model, phi[1], batch_size=1).draft(PROMPTS, budget=BUDGET, seed=0)
+        assert [d.token_ids for d in together] == [d.token_ids for d in alone]
 
     def test_results_do_not_depend_on_order_or_company(self, phi, settings, drafts):
         alone = TransformersDrafter(*phi, **settings).draft(PROMPTS[::-2], budget=BUDGET, seed=3)
