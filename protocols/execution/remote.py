@@ -54,22 +54,20 @@ class Candidate:
         link: the socket to the candidate.
         control: the socket on which the zygote reports that the candidate died.
         deadline: time of ``time.monotonic`` after which every answer is late.
-        classes: where exception classes that are not built in are looked up by name.
 
     Attributes:
+        classes: where exception classes that are not built in are looked up by name: the tests' own namespace.
         stop: the verdict that ended the tests, once there is one; it stands even if a test catches :class:`Stop`.
         raised: the last exception that the candidate raised, as rebuilt here, and what it said of itself.
         calls: how many calls were asked.
         strange: whether some value was not plain, so that the tests may have failed for that reason only.
     """
 
-    def __init__(
-        self, link: socket.socket, control: socket.socket, deadline: float, classes: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, link: socket.socket, control: socket.socket, deadline: float) -> None:
         self._link = link
         self._control = control
         self._deadline = deadline
-        self._classes = classes if classes is not None else {}
+        self.classes: dict[str, Any] = {}
         self._decode = Decoder({"h": self._inward}).of_tree
         self._poll = select.poll()
         self._poll.register(link, select.POLLIN)
@@ -213,7 +211,7 @@ class Candidate:
     def _exception(self, answer: dict[str, Any]) -> BaseException:
         text = str(answer.get("text", ""))[:500]
         names = answer["raised"] if type(answer["raised"]) is list else []
-        kinds = (self._classes.get(name, _EXCEPTIONS.get(name)) for name in names if type(name) is str)
+        kinds = (self.classes.get(name, _EXCEPTIONS.get(name)) for name in names if type(name) is str)
         kind = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseException)), RuntimeError)
         if issubclass(kind, (Stop, KeyboardInterrupt, GeneratorExit)):
             kind = RuntimeError

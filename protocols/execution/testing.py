@@ -100,6 +100,7 @@ class Tests:
                 raise Stop("output", "no verdict came from the candidate's process")
             return
         space: dict[str, Any] = {"__name__": "tests"}
+        candidate.classes = space
         random.seed(0)  # the same inputs for every candidate
         for code in self._preparation:
             exec(code, space)

@@ -1,7 +1,11 @@
 """Plain values survive the boundary; everything else is refused or becomes the plain value it holds."""
 
+# Tables of values stay on one line, however long.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
 import math
@@ -67,7 +71,7 @@ def test_any_text_crosses_lone_surrogates_too(text: str) -> None:
         Counter("abca"), OrderedDict([("b", 1), ("a", 2)]), deque([1, 2], 3), Decimal("1.10"), Fraction(1, 3), Ellipsis,
         NotImplemented, True, 1, 1.0, [True, 1, 1.0], {1: "a", "1": "b"}, {(1, (2,)): {3}}, "\x00", "\ud800", len, int,
     ],
-    ids=lambda value: repr(value)[:30],
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_special_values_come_back_with_their_type(value: Any) -> None:
     assert same(value, across(value))
@@ -165,7 +169,5 @@ def test_hostile_texts_are_refused(text: str) -> None:
     )
 )
 def test_no_json_can_do_more_than_be_refused(tree: Any) -> None:
-    try:
+    with contextlib.suppress(NotPlainError):
         Decoder().value(json.dumps(tree))
-    except NotPlainError:
-        pass
