@@ -1,7 +1,8 @@
 """The process that runs Math-Verify: reads pairs of answers as JSON lines, writes one verdict a line.
 
-A timer of processor time with the system's own handler ends it when an answer takes too long, inside C code and
-without a parent too. Nothing but verdicts can reach the answer channel: standard output is moved away before anything is imported.
+A timer of processor time with the system's own handler ends it when an answer takes too long, inside C code and without
+a parent too. Nothing but verdicts can reach the answer channel: standard output is moved away before anything is
+imported.
 """
 
 from __future__ import annotations
