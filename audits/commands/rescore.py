@@ -84,6 +84,8 @@ def command(
         raise InputError(f"--workers {workers}: expected at least one")
     if json_path is not None:
         check_target(json_path)
+        if json_path.resolve() == samples.resolve():
+            raise InputError(f"--json {json_path} is the sample file itself; name another file")
     material = prepare(samples, benchmark, pipelines=pipeline or (), data_dir=data_dir, shipped=shipped, limit=limit)
     out, err = Console(highlight=False), Console(stderr=True, highlight=False)
     if material.uneven:

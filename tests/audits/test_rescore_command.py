@@ -104,6 +104,7 @@ def test_bad_files_end_with_one_line_and_no_output(
         (["--samples", "."], "is a folder"),
         (["--json", "missing/out.json"], "folder missing does not exist"),
         (["--json", "."], "is a folder"),
+        (["--json", "./s.jsonl"], "is the sample file itself"),
         (["--timeout", "0"], "--timeout 0.0: expected a positive number"),
         (["--timeout", "nan"], "expected a positive number"),
         (["--workers", "0"], "expected at least one"),
