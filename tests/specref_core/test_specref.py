@@ -140,6 +140,13 @@ class TestCapabilities:
             projection = make().project(completion.trace.draft)
             np.testing.assert_array_equal(projection.scores, completion.trace.scores[: len(projection.scores)])
 
+    def test_the_largest_entropy_can_be_taken_instead_of_the_mean(self, make, completions):
+        draft = completions[1].trace.draft
+        projection = make(MaskPolicy(how="max")).project(draft)
+        wanted = normalise(project(draft.entropies, draft.spans, projection.spans, how="max"), draft.vocab_size)
+        np.testing.assert_array_equal(projection.scores, wanted)
+        assert not np.array_equal(projection.scores, make().project(draft).scores)
+
     def test_naive_index_transfer_would_score_other_tokens(self, make, completions):
         """The two small tokenizers cut texts differently too, so that the hazard is there to be found."""
         draft = completions[0].trace.draft

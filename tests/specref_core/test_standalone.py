@@ -108,6 +108,17 @@ class TestRefiner:
         ):
             assert hidden or kept == final or not final
 
+    def test_blocks_are_counted_from_the_end_of_the_prompt(self, llada):
+        settings = RefinerSettings(denoise=DenoiseSettings(block_length=3))
+        refiner = StandaloneRefiner(*llada, settings)
+        text = "x=1+2*3-4"
+        spans = refiner.encode_draft(text).spans
+        scaffold = Scaffold(text, spans, np.arange(len(spans)) >= 2)  # one hidden token in the first block
+        for completion in refiner.refine(PROMPTS, [scaffold] * 4, budget=Budget(steps=99), seed=0):
+            committed = completion.trace.committed_at
+            assert committed[2] == 1
+            assert max(committed[3:6]) < min(committed[6 : len(spans)])
+
     def test_refuses_spans_of_another_tokenizer(self, refiner):
         with pytest.raises(InputError, match="scaffold 0: its 1 spans are not"):
             refiner.refine(["a"], [Scaffold("abc d", np.array([[0, 5]]), np.array([True]))], budget=BUDGET, seed=0)
