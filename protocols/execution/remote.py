@@ -213,7 +213,9 @@ class Candidate:
         names = answer["raised"] if type(answer["raised"]) is list else []
         kinds = (self.classes.get(name, _EXCEPTIONS.get(name)) for name in names if type(name) is str)
         kind = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseException)), RuntimeError)
-        if issubclass(kind, (Stop, KeyboardInterrupt, GeneratorExit)):
+        if issubclass(
+            kind, (Stop, KeyboardInterrupt, GeneratorExit, StopIteration)
+        ):  # these would end a loop of the tests
             kind = RuntimeError
         try:
             arguments = self._decode(answer["arguments"])

@@ -155,6 +155,7 @@ CORRECT = [
     case("redirects stdout", "import sys, io\ndef add(x, y):\n    sys.stdout = io.StringIO(); print(1)\n    return x + y", "pass"),
     case("closes stdout", "import sys\nsys.stdout.close()\ndef add(x, y):\n    return x + y", "pass"),
     case("uses a child process", "import os\ndef add(x, y):\n    p = os.fork()\n    if p == 0: os._exit(0)\n    os.waitpid(p, 0)\n    return x + y", "pass"),
+    case("own alarm handler that raises", "import signal, time\ndef h(*a): raise KeyError\nsignal.signal(signal.SIGALRM, h)\ndef add(x, y):\n    time.sleep(0.03)\n    return x + y", "pass"),
     case("own alarm handler", "import signal\nsignal.signal(signal.SIGALRM, lambda *a: None)\n" + RIGHT, "pass"),
     case("star import", "from math import *\ndef add(x, y):\n    return int(floor(x + y))", "pass"),
     case("no tests module to pollute", "import sys\nsys.path.clear()\n" + RIGHT, "pass"),

@@ -135,6 +135,13 @@ def test_a_test_that_ignores_its_argument_still_judges_the_candidate(judge: Judg
     assert judge.score(problem, "def f(a): return 0\n").failure is Failure.WRONG_ANSWER
 
 
+def test_a_program_cannot_end_the_tests_loop(judge: Judge) -> None:
+    problem = asserts("assert all(map(f, [1, 2]))\nassert list(map(f, [1])) != [0]", "def f(x): return x")
+    assert judge.score(problem, "def f(x): return x").correct
+    assert judge.score(problem, "def f(x): raise StopIteration").failure is Failure.EXCEPTION
+    assert judge.score(problem, "def f(x): raise GeneratorExit").failure is Failure.EXCEPTION
+
+
 def test_a_problem_without_a_reference_is_judged(judge: Judge) -> None:
     problem = replace(asserts("assert f(2) == 4", ""), reference="")
     assert judge.score(problem, "def f(x): return 2 * x").correct
