@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from torch import Tensor
+
     from specref_core.alignment import Tokenization
+    from specref_core.decoding.denoise import Denoised
     from specref_core.generator import Budget, Draft, LikelihoodRequest, LogLikelihood, MonteCarlo, Scaffold
 
 
@@ -272,6 +275,10 @@ class StandaloneRefiner:
             self._weights, tokenizer_digest(self.tokenizer), replace(self.settings, batch_size=1), self.model.dtype
         )
 
+    def _reverse(self, ids: Tensor, masked: Tensor, **how: Any) -> Denoised:
+        """Run the reverse process on one batch; a faster sampler takes its place here."""
+        return denoise(self.model, ids, masked, **how)
+
     def _fill_batch(self, canvases: list[Canvas], seeds: list[int], settings: DenoiseSettings) -> list[Completion]:
         import torch
 
@@ -288,15 +295,7 @@ class StandaloneRefiner:
             masked[row, seam : len(canvas)] = torch.from_numpy(canvas.masked)
             prompt[row, :seam] = True
             attended[row, : len(canvas)] = True
-        out = denoise(
-            self.model,
-            ids,
-            masked,
-            attention_mask=attended,
-            prompt_mask=prompt,
-            settings=settings,
-            seeds=seeds,
-        )
+        out = self._reverse(ids, masked, attention_mask=attended, prompt_mask=prompt, settings=settings, seeds=seeds)
         seconds = (perf_counter() - started) / len(canvases)
         shape = ModelShape.of(self.model.config)
         completions = []
