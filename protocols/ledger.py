@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from protocols import ledger_file
-from protocols.claims import Claims
+from protocols.ledger_claims import Claims
 from protocols.score import Failure, Score
 from specref_core.errors import LedgerError
 from specref_core.generator import Completion, Cost, Draft, Trace

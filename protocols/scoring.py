@@ -178,9 +178,11 @@ class CodeScorer:
 
     def scoring_parts(self) -> dict[str, object]:
         """Name the pipeline, the time limit and the isolation in force."""
+        from protocols.execution.completion import pipeline_version
+
         return {
             "protocol": "execution",
-            "pipeline": self.settings.pipeline,
+            "pipeline": pipeline_version(self.settings.pipeline),
             "timeout": self.settings.timeout,
             "isolation": self.isolation,
         }

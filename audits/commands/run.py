@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audits.json_output import check_target, write_json
 from specref_core.errors import GeneratorError, InputError, LedgerError
 
 if TYPE_CHECKING:
@@ -91,7 +89,7 @@ def run(
         workers=workers,
     )
     if json_path is not None:
-        _require_place(json_path)
+        check_target(json_path)
     problems = load_problems(benchmark, data_dir=data_dir, limit=limit)
     check_plan(problems, seed_list, batch_size, settings)
     if ledger is not None:
@@ -126,7 +124,7 @@ def run(
         for scores in measured:
             out.print(str(scores.signature), highlight=False, markup=False, soft_wrap=True)
     if json_path is not None and measured and failure is None:
-        _write_json(json_path, {"schema": SCHEMA, "scores": [scores.as_dict() for scores in measured]})
+        write_json(json_path, {"schema": SCHEMA, "scores": [scores.as_dict() for scores in measured]})
     if failure is not None:
         raise failure
     if status == _INTERRUPTED:
@@ -169,26 +167,3 @@ def _bar(console: Console, total: int) -> Iterator[Callable[[Status], None]]:
             bar.update(task, completed=sum(done.values()), description=f"{name}  {share:.1f} %")
 
         yield show
-
-
-def _require_place(path: Path) -> None:
-    if path.is_dir():
-        raise InputError(f"--json {path} is a folder; name a file")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"--json {path}: the folder {path.absolute().parent} does not exist; create it first")
-    if not os.access(path.absolute().parent, os.W_OK):
-        raise InputError(f"--json {path}: the folder {path.absolute().parent} cannot be written")
-
-
-def _write_json(path: Path, content: dict[str, object]) -> None:
-    """Write a whole file or none."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.absolute().parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1, allow_nan=False)
-            file.write("\n")
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
