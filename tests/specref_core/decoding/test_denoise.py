@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
@@ -111,11 +112,14 @@ SETTINGS = st.builds(
 
 @st.composite
 def canvases(draw):
-    """A prompt, an arbitrary canvas, and which of its positions are hidden."""
-    rows, length = draw(st.integers(1, 3)), draw(st.integers(1, 14))
+    """An arbitrary canvas after two kept tokens, and which of its positions are hidden.
+
+    Without a kept token all positions are alike to the model, and float noise decides which is the most confident.
+    """
+    rows, length = draw(st.integers(1, 3)), draw(st.integers(1, 12))
     flags = draw(st.lists(st.booleans(), min_size=rows * length, max_size=rows * length))
-    ids = torch.randint(0, 300, (rows, length), generator=torch.Generator().manual_seed(draw(st.integers(0, 99))))
-    return ids, torch.tensor(flags).view(rows, length)
+    ids = torch.randint(0, 300, (rows, 2 + length), generator=torch.Generator().manual_seed(draw(st.integers(0, 99))))
+    return ids, torch.nn.functional.pad(torch.tensor(flags).view(rows, length), (2, 0))
 
 
 @settings(max_examples=25, deadline=None)
@@ -159,10 +163,12 @@ def test_equal_seeds_give_equal_results_and_inputs_are_left_alone(model, canvas,
     assert torch.equal(masked, hidden_before)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(canvases(), SETTINGS, st.tuples(st.integers(0, 4), st.integers(0, 4)), st.booleans())
 def test_a_row_does_not_depend_on_its_neighbours_or_its_padding(model, shifted, canvas, options, padding, shift):  # noqa: PLR0917  # hypothesis names them
     (ids, masked), (left, right) = canvas, padding
+    # The script leaves equal confidences, those of deferred tokens say, to topk, whose order depends on the length.
+    options = dataclasses.replace(options, confidence_dtype="float32")
     subject = shifted if shift else model
     seeds = [100 + row for row in range(len(ids))]
     pad = torch.nn.functional.pad
