@@ -10,7 +10,6 @@ import builtins
 import contextlib
 import itertools
 import json
-import linecache
 import os
 import resource
 import signal
@@ -82,7 +81,6 @@ def rehearse() -> None:
             mine.recv(65536)
     signal.setitimer(signal.ITIMER_REAL, 0)
     sys.modules.pop(MODULE, None)
-    linecache.cache.pop(PROGRAM_FILE, None)
 
 
 def live(channel: socket.socket, timeout: float, memory: int) -> NoReturn:
@@ -217,7 +215,6 @@ class _Candidate:
             # The parser also says MemoryError when its own stack of nested expressions is full.
             used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
             return {"failure": "memory" if used > self._memory // 2 else "syntax", "text": "MemoryError while parsing"}
-        linecache.cache[PROGRAM_FILE] = (len(source), None, source.splitlines(keepends=True), PROGRAM_FILE)
         sys.modules[MODULE] = self._module
         space = self._module.__dict__
         space["__builtins__"] = builtins

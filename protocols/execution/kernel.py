@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -28,7 +27,6 @@ MS_PRIVATE = 0x40000
 MNT_DETACH = 2
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _M_ARENA_MAX = -8
@@ -38,7 +36,7 @@ _MOUNT_ATTR_RDONLY = 0x1
 _MOUNT_ATTR_NOSUID = 0x2
 _MOUNT_ATTR_NODEV = 0x4
 
-_MACHINE = platform.machine()
+_MACHINE = os.uname().machine
 # System calls without a libc wrapper; those from 424 on have one number on every architecture.
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41}.get(_MACHINE)
 _SYS_CAPSET = {"x86_64": 126, "aarch64": 91, "riscv64": 91}.get(_MACHINE)
@@ -137,11 +135,6 @@ def no_new_privileges() -> None:
 def die_with_parent(signal: int) -> None:
     """Ask for ``signal`` when the thread that started this process ends."""
     _prctl(_PR_SET_PDEATHSIG, signal)
-
-
-def allow_own_proc() -> None:
-    """Let this process read its own entries in /proc, which a change of user forbids."""
-    _prctl(_PR_SET_DUMPABLE, 1)
 
 
 def adopt_orphans() -> None:

@@ -11,6 +11,7 @@ A problem leaves ``values`` only when its own reference solution fails there and
 from __future__ import annotations
 
 import ast
+import builtins
 import random
 from types import CodeType
 from typing import Any
@@ -30,6 +31,7 @@ REMARKS = {
 }
 """What a score says about the way its tests ran."""
 
+_BUILTINS = frozenset(dir(builtins))
 _EVALUATE = "__specref_evaluate__"
 
 
@@ -62,13 +64,24 @@ class Tests:
         self._code = compile(tree, "<tests>", "exec", dont_inherit=True)
         self.plan = read_plan(tree, entry_point=self.entry_point, check=self._check)
         self._calls: CodeType | None = None
-        setup = _compiled(self.setup, "<setup>")
-        names = self.program or (f"{prompt}\n    pass\n" if problem["prompt_is_code"] else "")
-        known = _compiled(names, "<reference>")
-        used = _names(self._code) | _names(setup)
+        needed = _needed(tree) | _needed(ast.parse(self.setup))
+        self._compares_itself = self._check and self.entry_point in needed
         # Most tests need nothing but the function: running the reference each time would be a waste.
-        self._preparation = [known, setup] if used & _names(known) or "*" in _names(known) else [setup]
-        self._compares_itself = self._check and self.entry_point in used
+        known = (
+            self._known_names(problem, prompt) if needed - ({self.entry_point} if not self._check else set()) else ""
+        )
+        self._preparation = [_compiled(known, "<reference>"), _compiled(self.setup, "<setup>")]
+
+    def _known_names(self, problem: dict[str, Any], prompt: str) -> str:
+        """Return the source that defines what the tests may name: the reference, else what the prompt alone defines."""
+        if self.program or not problem["prompt_is_code"]:
+            return self.program
+        stub = f"{prompt}\n    pass\n"
+        try:
+            ast.parse(stub)
+        except SyntaxError:
+            return ""
+        return stub
 
     def bindings(self) -> list[bool]:
         """Return, for each run that a program must pass, whether the function's own name means the stand-in there.
@@ -121,13 +134,20 @@ def _compiled(source: str, name: str) -> CodeType:
     return compile(source, name, "exec", dont_inherit=True)
 
 
-def _names(code: CodeType) -> set[str]:
-    """Return every global name that some part of the code reads or binds, and a few more."""
-    names = set(code.co_names)
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            names |= _names(constant)
-    return names
+def _needed(tree: ast.Module) -> set[str]:
+    """Return the names that some code reads and does not bind itself."""
+    read: set[str] = set()
+    bound: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            bound.add(node.name)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.alias):
+            bound.add(node.asname or node.name.partition(".")[0])
+    return read - bound - _BUILTINS
 
 
 def _as_written(source: str, entry_point: str) -> CodeType:

@@ -20,6 +20,7 @@ import resource
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 from typing import Any
@@ -33,10 +34,14 @@ from protocols.execution.leftovers import empty_folder, end_children
 
 # Loaded before the fork, so that importing them costs a candidate nothing.
 _COMMON = (
-    "bisect", "collections", "collections.abc", "copy", "functools", "hashlib", "heapq", "itertools", "json", "math",
+    "bisect", "collections", "collections.abc", "copy", "functools", "heapq", "itertools", "json", "math",
     "operator", "random", "re", "string", "time", "typing",
 )  # fmt: skip
 _DESCRIPTORS = 256
+_HIGH = 200  # descriptors above all that a zygote opens
+_INT = struct.Struct("i")
+_ANCILLARY = socket.CMSG_SPACE(_INT.size)
+_PROCESSORS = os.cpu_count() or 1
 _REHEARSALS = 12
 _FILE_SIZE = 64 << 20
 _STACK = 120 << 20  # below the 128 MiB that the kernel always keeps free under a main thread's stack
@@ -75,6 +80,9 @@ class Zygote:
         with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as score:
             score.write("1000")  # should the machine run out of memory, a candidate goes first
         kernel.limit_arenas(2)
+        self._rules = -1
+        if self._limits:
+            self._limit()
 
     def rehearse(self) -> None:
         """Run here what every candidate will run, and put what lives here out of the garbage collector's reach.
@@ -85,8 +93,7 @@ class Zygote:
         """
         for _ in range(_REHEARSALS):
             candidate.rehearse()
-            if self._landlock:
-                os.close(self._rules())
+        self._make_rules()
         gc.collect()
         gc.freeze()
 
@@ -118,8 +125,9 @@ class Zygote:
                     self._tell({"exited": True})
             finally:
                 os.close(watch)
-        data, descriptors, _, _ = socket.recv_fds(self._control, 65536, 1)
-        return (json.loads(data), descriptors[0] if descriptors else -1) if data else (None, -1)
+        data, ancillary, _, _ = self._control.recvmsg(65536, _ANCILLARY)
+        descriptor = _INT.unpack(ancillary[0][2][: _INT.size])[0] if ancillary else -1
+        return (json.loads(data), descriptor) if data else (None, -1)
 
     def _tell(self, message: dict[str, object]) -> None:
         with contextlib.suppress(OSError):
@@ -139,39 +147,46 @@ class Zygote:
 
     def _confine(self, descriptor: int, timeout: float) -> socket.socket:
         os.setsid()
-        os.dup2(descriptor, 3)
-        os.closerange(4, _DESCRIPTORS)
+        os.dup2(descriptor, _HIGH)  # first out of the way of each other
+        if self._rules >= 0:
+            os.dup2(self._rules, _HIGH + 1)
+            os.dup2(_HIGH + 1, 4)
+        os.dup2(_HIGH, 3)
+        os.closerange(5 if self._rules >= 0 else 4, _DESCRIPTORS)
         if not self._inside:
             kernel.die_with_parent(signal.SIGKILL)
         elif self._own_ipc:
             kernel.unshare(kernel.CLONE_NEWIPC)
-        rules = self._rules() if self._landlock else -1
         os.chdir(self._work)
         if self._nobody:
             os.setgroups([])
             os.setresgid(namespaces.NOBODY, namespaces.NOBODY, namespaces.NOBODY)
             os.setresuid(namespaces.NOBODY, namespaces.NOBODY, namespaces.NOBODY)
-            kernel.allow_own_proc()
         if self._limits:
-            self._set_limits(timeout)
+            seconds = int(timeout * _PROCESSORS) + 2  # all threads together; the judge's clock is the rule
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
             kernel.drop_capabilities()
-            kernel.no_new_privileges()
-        if rules >= 0:
-            landlock.restrict(rules)
-            os.close(rules)
+        if self._rules >= 0:
+            landlock.restrict(4)
+            os.close(4)
         return socket.socket(fileno=3)
 
-    def _rules(self) -> int:
+    def _make_rules(self) -> None:
+        """Prepare Landlock's rules; they hold the folders themselves, so that new ones need new rules."""
+        if not self._landlock:
+            return
+        if self._rules >= 0:
+            os.close(self._rules)
         readable = ["/"] if self._inside else [*self._sources, *namespaces.SYSTEM, *namespaces.DEVICES]
         writable = [self._work, "/dev/null", *([namespaces.SHARED_MEMORY] if self._inside else [])]
-        return landlock.ruleset(readable=readable, writable=writable)
+        self._rules = landlock.ruleset(readable=readable, writable=writable)
 
-    def _set_limits(self, timeout: float) -> None:
-        seconds = int(timeout * (os.cpu_count() or 1)) + 2  # all threads together; the judge's clock is the rule
+    def _limit(self) -> None:
+        """Set here, once, what every candidate inherits."""
+        kernel.no_new_privileges()
         for which, value in (
             (resource.RLIMIT_AS, self._memory),
             (resource.RLIMIT_STACK, _STACK),
-            (resource.RLIMIT_CPU, seconds),
             (resource.RLIMIT_FSIZE, _FILE_SIZE),
             (resource.RLIMIT_NOFILE, _DESCRIPTORS),
             (resource.RLIMIT_NPROC, self._processes),
@@ -195,6 +210,7 @@ class Zygote:
         if self._inside:
             if os.listdir(namespaces.WORK) or os.listdir(namespaces.SHARED_MEMORY):
                 namespaces.fresh_work(_WORK_SIZE)
+                self._make_rules()
         else:
             empty_folder(self._work)
         return {"ended": status, "natural": natural}
