@@ -122,8 +122,14 @@ class Trainer:
         self._optimizers = make_optimizers(model, matrix_lr=plan.matrix_lr, other_lr=plan.other_lr)
         self._peaks = [[group["lr"] for group in o.param_groups] for o in self._optimizers]
 
-    def run(self, *, until: int | None = None, report: Callable[[Progress], None] | None = None) -> None:
-        """Train to the end of the plan, or to step ``until``; save on the way and at the end.
+    def run(
+        self,
+        *,
+        until: int | None = None,
+        seconds: float | None = None,
+        report: Callable[[Progress], None] | None = None,
+    ) -> None:
+        """Train to the end of the plan, to step ``until`` or for ``seconds``; save on the way and at the end.
 
         Raises:
             TrainingError: the loss is not finite. The last checkpoint is left as it was.
@@ -131,15 +137,24 @@ class Trainer:
         end = self.plan.steps if until is None else min(until, self.plan.steps)
         self.model.train()
         before, begun = self.seconds, time.monotonic()
-        while self.step < end:
+        unsaved = False
+        while self.step < end and (seconds is None or time.monotonic() - begun < seconds):
             loss = self._one_step()
             self.step += 1
             self.seconds = before + time.monotonic() - begun
             self.losses.append(loss)
-            if self.step % self.plan.save_every == 0 or self.step == end:
+            unsaved = self.step % self.plan.save_every != 0
+            if not unsaved:
                 self.save()
             if report:
                 report(Progress(self.step, self.plan.steps, loss, self.tokens, self.seconds))
+        if unsaved:
+            self.save()
+
+    @property
+    def done(self) -> bool:
+        """Whether the plan is fulfilled."""
+        return self.step >= self.plan.steps
 
     def save(self) -> None:
         """Write the state in one rename, so that an interruption leaves the old or the new one, never half."""

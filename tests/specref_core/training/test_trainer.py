@@ -179,3 +179,14 @@ def test_the_average_is_loaded_on_request():
     trainer.run()
     trainer.load_average()
     assert torch.equal(_weights(trainer), torch.cat([v.flatten() for v in trainer.averaged.values()]))
+
+
+def test_a_time_limit_stops_between_steps_and_saves(tmp_path):
+    trainer = _trainer(checkpoint=tmp_path / "run.pt")
+    trainer.run(seconds=0.0)
+    assert trainer.step == 0
+    assert not trainer.done
+    trainer.run(until=3)
+    assert _trainer(checkpoint=tmp_path / "run.pt").resume()
+    trainer.run()
+    assert trainer.done
