@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import itertools
-import json
+import marshal
 import os
 import resource
 import signal
@@ -75,7 +75,7 @@ def rehearse() -> None:
     with mine, theirs:
         candidate = _Candidate(theirs, 60.0, 1 << 40)
         for request in _REHEARSAL:
-            data = json.dumps(request).encode()
+            data = marshal.dumps(request)
             mine.sendall(_HEADER.pack(len(data)) + data)
             candidate.serve_one()
             mine.recv(65536)
@@ -86,7 +86,8 @@ def rehearse() -> None:
 def live(channel: socket.socket, timeout: float, memory: int) -> NoReturn:
     """Answer frames until the judge kills this process."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ.clear()
+    if os.environ:
+        os.environ.clear()
     candidate = _Candidate(channel, timeout, memory)
     signal.signal(signal.SIGALRM, candidate.on_alarm)
     candidate.serve()
@@ -192,7 +193,8 @@ class _Candidate:
             while len(parts) < _HEADER.size + size:
                 parts += self._more(_HEADER.size + size - len(parts))
             data = bytes(parts)
-        return dict(json.loads(data[_HEADER.size :]))
+        request: dict[str, Any] = marshal.loads(data[_HEADER.size :])  # noqa: S302 - from the judge, which is trusted
+        return request
 
     def _more(self, size: int) -> bytes:
         part = self._channel.recv(min(size, 1 << 20))

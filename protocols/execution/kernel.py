@@ -65,7 +65,8 @@ def syscall(number: int | None, *arguments: object) -> int:
     if number is None:
         raise OSError(38, f"no system call number known on {_MACHINE}")
     longs = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
-    return _check(_LIBC.syscall(ctypes.c_long(number), *longs), f"system call {number}")
+    result: int = _LIBC.syscall(ctypes.c_long(number), *longs)
+    return result if result >= 0 else _check(result, f"system call {number}")
 
 
 def unshare(flags: int) -> None:
@@ -116,10 +117,14 @@ class _CapabilityHeader(ctypes.Structure):
     _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
 
 
+# Made once: to make a ctypes type costs a fresh fork a great many pages.
+_CAPABILITY_HEADER = _CapabilityHeader(0x20080522, 0)
+_NO_CAPABILITIES = (ctypes.c_uint32 * 6)()
+
+
 def drop_capabilities() -> None:
     """Give up every capability, for good."""
-    header = _CapabilityHeader(0x20080522, 0)
-    syscall(_SYS_CAPSET, ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)()))
+    syscall(_SYS_CAPSET, ctypes.byref(_CAPABILITY_HEADER), ctypes.byref(_NO_CAPABILITIES))
 
 
 def _prctl(option: int, argument: int) -> None:

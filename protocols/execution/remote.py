@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import marshal
 import select
 import socket
 import time
@@ -156,7 +157,7 @@ class Candidate:
         while self._more:  # it is still busy with the plan
             self._take_ahead(self._answer())
         try:
-            channel.send(self._link, json.dumps(request).encode(), deadline=self._deadline)
+            channel.send(self._link, marshal.dumps(request), deadline=self._deadline)
         except channel.ClockError:
             raise self._stop("timeout", "") from None
         except channel.ChannelClosedError:

@@ -32,11 +32,9 @@ from protocols.execution import candidate, kernel, landlock, namespaces
 from protocols.execution.isolation import FAILED_TO_START, level_of
 from protocols.execution.leftovers import empty_folder, end_children
 
-# Loaded before the fork, so that importing them costs a candidate nothing.
-_COMMON = (
-    "bisect", "collections", "collections.abc", "copy", "functools", "heapq", "itertools", "json", "math",
-    "operator", "random", "re", "string", "time", "typing",
-)  # fmt: skip
+# Loaded before the fork, so that importing them costs a candidate nothing. Only what most programs use: each further
+# library makes every fork dearer, and ``random`` seeds itself again in each.
+_COMMON = ("collections", "collections.abc", "functools", "itertools", "json", "math", "operator", "re", "typing")
 _DESCRIPTORS = 256
 _HIGH = 200  # descriptors above all that a zygote opens
 _INT = struct.Struct("i")
@@ -53,6 +51,8 @@ class Zygote:
 
     def __init__(self, control: socket.socket, *, memory: int, processes: int, ceiling: str, folder: str) -> None:
         self._control = control
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
         self._memory = memory
         self._processes = processes
         self._work = folder
@@ -93,6 +93,7 @@ class Zygote:
         """
         for _ in range(_REHEARSALS):
             candidate.rehearse()
+            landlock.version()
         self._make_rules()
         gc.collect()
         gc.freeze()
@@ -115,16 +116,13 @@ class Zygote:
         """Wait for a message; report the candidate's death meanwhile."""
         if child:
             watch = os.pidfd_open(child)
-            try:
-                poll = select.poll()
-                poll.register(self._control, select.POLLIN)
-                poll.register(watch, select.POLLIN)
-                ready = {descriptor for descriptor, _ in poll.poll()}
-                if watch in ready and self._control.fileno() not in ready:
-                    # Looked at, not collected: its number must stay taken until everything else is dead.
-                    self._tell({"exited": True})
-            finally:
-                os.close(watch)
+            self._poll.register(watch, select.POLLIN)
+            ready = [descriptor for descriptor, _ in self._poll.poll()]
+            if watch in ready and self._control.fileno() not in ready:
+                # Looked at, not collected: its number must stay taken until everything else is dead.
+                self._tell({"exited": True})
+            self._poll.unregister(watch)
+            os.close(watch)
         data, ancillary, _, _ = self._control.recvmsg(65536, _ANCILLARY)
         descriptor = _INT.unpack(ancillary[0][2][: _INT.size])[0] if ancillary else -1
         return (json.loads(data), descriptor) if data else (None, -1)

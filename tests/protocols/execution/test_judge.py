@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -231,24 +232,25 @@ def test_limits_that_cannot_be_are_refused(limits: dict[str, float]) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_works_as_an_ordinary_user(tmp_path: Path) -> None:
+def test_works_as_an_ordinary_user() -> None:
     python = next((p for p in (sys.executable, "/usr/bin/python3") if _usable_by_all(p)), None)
     if python is None:
         pytest.skip("no interpreter of 3.10 or later that an ordinary user may run")
-    tmp_path.chmod(0o755)
-    root = Path(__file__).parents[3]
-    for package in ("protocols", "specref_core"):  # the checkout may lie where others cannot look
-        shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     fields = tuple(getattr(ADD, name) for name in ADD.__slots__)
     script = (
         "from protocols.execution.judge import Judge\nfrom protocols.problems import CodeProblem\n"
         f"problem = CodeProblem(*{fields!r})\n"
         f"with Judge(workers=1) as judge:\n    print(judge.isolation, judge.score(problem, {RIGHT!r}).correct)\n"
     )
-    done = subprocess.run(
-        [python, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{script}"],
-        cwd="/", env={}, user=65534, group=65534, extra_groups=[], capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    root = Path(__file__).parents[3]
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        for package in ("protocols", "specref_core"):  # the checkout may lie where others cannot look
+            shutil.copytree(root / package, Path(folder, package), ignore=shutil.ignore_patterns("__pycache__"))
+        done = subprocess.run(
+            [python, "-c", f"import sys; sys.path.insert(0, {folder!r})\n{script}"],
+            cwd="/", env={}, user=65534, group=65534, extra_groups=[], capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
     level, correct = done.stdout.split()
     assert (level in LEVELS, correct) == (True, "True")
 

@@ -203,6 +203,7 @@ def test_inner_objects_keep_their_identity_where_they_match() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:invalid escape")
 def test_mbpp_reference_solutions_pass(data_dir: Path) -> None:
     path = data_dir / "mbpp" / "mbpp_not_test.jsonl"
     if not path.exists():
