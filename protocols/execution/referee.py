@@ -126,7 +126,7 @@ class Referee:
             started = time.monotonic()
             self._ask_zygote({"do": "fork", "timeout": timeout}, theirs.fileno())
             theirs.close()
-            candidate = Candidate(mine, self._control, started + timeout)
+            candidate = Candidate(mine, self._control, started + timeout, self._judge)
             failure: str | None
             try:
                 failure, detail = self._verdict(tests, candidate, program, timeout, mode=mode, own_name=own_name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import marshal
+import os
 import select
 import socket
 import time
@@ -55,6 +56,7 @@ class Candidate:
         link: the socket to the candidate.
         control: the socket on which the zygote reports that the candidate died.
         deadline: time of ``time.monotonic`` after which every answer is late.
+        judge: whoever asked for the verdict; when that side is gone, this process ends.
 
     Attributes:
         classes: where exception classes that are not built in are looked up by name: the tests' own namespace.
@@ -64,7 +66,9 @@ class Candidate:
         strange: whether some value was not plain, so that the tests may have failed for that reason only.
     """
 
-    def __init__(self, link: socket.socket, control: socket.socket, deadline: float) -> None:
+    def __init__(
+        self, link: socket.socket, control: socket.socket, deadline: float, judge: socket.socket | None = None
+    ) -> None:
         self._link = link
         self._control = control
         self._deadline = deadline
@@ -73,6 +77,9 @@ class Candidate:
         self._poll = select.poll()
         self._poll.register(link, select.POLLIN)
         self._poll.register(control, select.POLLIN)
+        if judge is not None:
+            self._poll.register(judge, 0)  # reports only that the other side is gone
+        self._judge = judge
         self._plan: deque[str] = deque()
         self._ahead: deque[dict[str, Any]] = deque()
         self._more = False
@@ -193,6 +200,8 @@ class Candidate:
         """Wait until there is something to read, the candidate is dead, or time is over."""
         left = self._deadline - time.monotonic()
         ready = [descriptor for descriptor, _ in self._poll.poll(max(0.0, left) * 1000)]
+        if self._judge is not None and self._judge.fileno() in ready:
+            os._exit(0)  # nobody waits for this verdict any more; the zygote and the candidate end with this process
         if not ready:
             raise channel.ClockError
         if self._link.fileno() not in ready:

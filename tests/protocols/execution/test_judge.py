@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -318,6 +318,26 @@ def test_no_process_outlives_a_closed_judge() -> None:
     for pid in [*map(str, workers), *(child for group in children for child in group)]:
         stat = Path(f"/proc/{pid}/stat")
         assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_a_killed_run_takes_its_workers_and_candidates_along() -> None:
+    name = f"sr{os.getpid()}{time.time_ns() % 10**6}"
+    program = f"import ctypes, time\nctypes.CDLL(None).prctl(15, b{name!r}, 0, 0, 0)\ntime.sleep(600)\n"
+    script = (
+        "from protocols.execution.judge import Judge, Limits\nfrom tests.protocols.execution.programs import ADD\n"
+        f"with Judge(workers=1, limits=Limits(timeout=600)) as judge:\n    judge.score(ADD, {program!r})\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parents[3]) as run:
+        _until(lambda: bool(_alive(name)))
+        run.kill()
+    _until(lambda: not _alive(name))
+
+
+def _until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_an_item_source_that_fails_passes_its_error_on(judge: Judge) -> None:
