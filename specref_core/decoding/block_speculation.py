@@ -216,7 +216,7 @@ class _Reader:
         """Forget what lies behind the first ``length`` positions."""
         assert self.context is not None
         if length < self.length:
-            self.cache.crop(length)
+            self.cache.crop(length - self.length)  # negative: how many to drop
             self.context, self.length = self.context[:, :length], length
 
 

@@ -120,6 +120,10 @@ class BlockDrafter(nn.Module):
                 "it was made for another target"
             )
         features = torch.cat([hidden_states[layer + 1] for layer in self.config.feature_layers], dim=-1)
+        return self.project(features)
+
+    def project(self, features: Tensor) -> Tensor:
+        """Return the context of features already put together: (..., layers read times hidden) to (..., hidden)."""
         projected: Tensor = self.context_norm(self.fc(features.to(self.fc.weight.dtype)))
         return projected
 
@@ -209,7 +213,7 @@ class _Layer(nn.Module):
         return out
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.reshape(*x.shape[:-1], self.heads, -1)
+        return x.reshape(*x.shape[:-1], self.heads, x.shape[-1] // self.heads)
 
 
 def _rotate(x: Tensor, places: Tensor, theta: float) -> Tensor:
