@@ -185,13 +185,15 @@ class Judge:
         self._ceiling = isolation_ceiling
         self._idle: deque[_Worker] = deque()
         self._freed = threading.Condition()
-        self._level = ""
+        self._level = ""  # while the workers run
+        self._reached = ""  # once they ran, also after close()
 
     @property
     def isolation(self) -> str:
         """The isolation level in force, the weakest of all workers'; it belongs into every signature."""
-        self._start()
-        return self._level
+        if not self._reached:
+            self._start()
+        return self._reached
 
     def __enter__(self) -> Judge:  # noqa: PYI034 - typing.Self is not in Python 3.10
         self._start()
@@ -226,7 +228,7 @@ class Judge:
                 _close_all(workers)
                 raise
             self._idle.extend(workers)
-            self._level = level
+            self._level = self._reached = level
 
     def _refuse_below(self, level: str) -> None:
         if self._required is not None and not isolation.at_least(level, self._required):

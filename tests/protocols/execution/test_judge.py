@@ -218,6 +218,14 @@ def test_a_level_that_cannot_be_reached_is_refused() -> None:
         pass
 
 
+def test_the_level_is_known_after_closing_and_starts_nothing() -> None:
+    judge = Judge(workers=1)
+    with judge:
+        level = judge.isolation
+    assert judge.isolation == level
+    assert not judge._idle
+
+
 def test_an_unknown_level_lists_the_known() -> None:
     with pytest.raises(InputError, match="process, limits, landlock, namespaces, full"):
         Judge(require_isolation="total")
