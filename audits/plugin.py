@@ -22,6 +22,8 @@ from specref_core.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
+pytest_plugins = ["audits.live_plugin"]
+
 AUDITS = Path(__file__).resolve().parent
 MODES = ("reproduce", "guard")
 RECORDED_SOURCES = ("published", "shipped", "nano", "data")
@@ -77,8 +79,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--mode") == "guard":
         if config.getoption("--record"):
             raise pytest.UsageError("--record writes what reproduce mode concludes; leave --mode guard out")
-        if samples is None:
-            raise pytest.UsageError("--mode guard looks at your own outputs only: name them with --samples PATH")
+        if samples is None and config.getoption("--generator") is None:
+            raise pytest.UsageError(
+                "--mode guard looks at your own outputs only: name them with --samples PATH, or --generator TARGET"
+            )
     config.pluginmanager.register(_Verdicts(config), "specref-verdicts")
 
 

@@ -1,0 +1,74 @@
+"""Lesson 5: what a score owes to the number of steps it was measured at, and whether another number reverses it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from audits.live_systems import PIPELINE, REFINER
+from audits.live_verdicts import conclude, paired
+from audits.statistics import judge
+from audits.statistics.judging import ALPHA
+from audits.verdicts import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from audits.live_systems import LiveSystem
+    from audits.verdicts import Verdict
+    from protocols.scores import Scores
+
+STEPS = (8, 16, 64)
+"""Nominal budgets, from the paper's tables."""
+
+
+def swing(system: LiveSystem, benchmark: str, role: str) -> Verdict:
+    """Compare the best with the worst number of steps; the interval allows for every pair they were chosen from."""
+    cells = {steps: system.measure(role, benchmark, steps) for steps in STEPS}
+    best = max(STEPS, key=lambda steps: cells[steps].correct)
+    worst = min(STEPS, key=lambda steps: cells[steps].correct)
+    level = 1 - ALPHA / len(list(combinations(STEPS, 2)))
+    told = ", ".join(f"{scores.correct} at S={steps}" for steps, scores in cells.items())
+    return conclude(
+        paired(cells[best], cells[worst], level=level),
+        claim_id="step-swing",
+        system=system.name if role == PIPELINE else f"{system.name}'s {role}",
+        benchmark=benchmark,
+        reason=f"of {cells[best].n} problems: {told}; interval at {100 * level:.1f} % for the best of {len(STEPS)}",
+        signature=cells[best].signature,
+    )
+
+
+def reversal(system: LiveSystem, benchmark: str) -> Verdict:
+    """Ask whether pipeline and refiner change places between the fewest and the most steps, with evidence for both."""
+    few, many = STEPS[0], STEPS[-1]
+    first, last = (
+        paired(system.measure(PIPELINE, benchmark, steps), system.measure(REFINER, benchmark, steps))
+        for steps in (few, many)
+    )
+    early, late = (first, last) if first.effect >= 0 else (first.reversed(), last.reversed())
+    ahead, behind = ("pipeline", "refiner") if first.effect >= 0 else ("refiner", "pipeline")
+    verdict = conclude(
+        late.reversed(),
+        claim_id="step-reversal",
+        system=f"{system.name} against its refiner",
+        benchmark=benchmark,
+        reason=f"the {ahead} leads by {100 * early.effect:.0f} points at S={few}; the effect is the {behind}'s lead "
+        f"at S={many}",
+        signature=system.measure(PIPELINE, benchmark, many).signature,
+    )
+    lead = judge(early.effect, early.low, early.high)
+    if verdict.outcome is Outcome.REPRODUCED and lead is not Outcome.REPRODUCED:
+        return replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=f"{verdict.reason}; the lead may be noise")
+    return verdict
+
+
+def figures(scores: Scores) -> Mapping[str, str]:
+    """Return one cell of accuracy against steps, nominal and executed, with its cost."""
+    low, high = scores.interval
+    cells = {"right %": f"{100 * scores.value:.0f}", "95 %": f"{100 * low:.0f}-{100 * high:.0f}"}
+    if scores.cost is not None:
+        cells["passes"] = f"{scores.cost.forward_passes / scores.n:.1f}"
+        cells["GFLOP"] = f"{scores.cost.flops / scores.n / 1e9:.3g}"
+    return cells
