@@ -1,0 +1,217 @@
+"""The exactness contract of speculative decoding: a faster sampler must not be another sampler.
+
+Greedy: the text is that of the target alone, prompt for prompt. Sampled: short outputs have the target's distribution,
+by a goodness-of-fit test that counts as evidence only with the power to see a small violation. The functions here see
+token counts and probabilities, never a model.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+from audits.verdicts import Outcome, Verdict
+from specref_core.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+ALPHA = 0.001
+"""A true contract fails this test once in a thousand runs of other seeds."""
+POWER = 0.8
+LEAST_EXPECTED = 5.0
+"""Outcomes expected less often share one cell, as the chi-square approximation asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A goodness-of-fit test of samples against a known distribution.
+
+    Attributes:
+        n: samples.
+        cells: outcomes told apart; the rare ones are one cell.
+        distance: total variation between samples and distribution over those cells, in [0, 1].
+        p_value: of Pearson's test; 0 where an impossible outcome was seen.
+        impossible: samples that the distribution gives no chance.
+    """
+
+    n: int
+    cells: int
+    distance: float
+    p_value: float
+    impossible: int
+
+
+def goodness_of_fit(counts: Mapping[Hashable, int], probabilities: Mapping[Hashable, float]) -> Fit:
+    """Test whether samples come from a distribution.
+
+    Args:
+        counts: how often each outcome was seen.
+        probabilities: of outcomes; what is left to 1 belongs to outcomes that are not named.
+
+    Raises:
+        InputError: there are no samples, or the probabilities are none.
+    """
+    n = sum(counts.values())
+    total = math.fsum(probabilities.values())
+    if n < 1 or total > 1 + 1e-6 or any(not p >= 0 for p in probabilities.values()):
+        raise InputError(f"{n} samples against probabilities that add up to {total!r}: expected samples, and at most 1")
+    common = [outcome for outcome, p in probabilities.items() if n * p >= LEAST_EXPECTED]
+    rare = max(0.0, 1 - math.fsum(probabilities[outcome] for outcome in common))
+    observed = np.array([*(counts.get(o, 0) for o in common), n - sum(counts.get(o, 0) for o in common)], dtype=float)
+    expected = np.array([*(n * probabilities[o] for o in common), n * rare])
+    whole = total > 1 - 1e-9
+    impossible = sum(c for o, c in counts.items() if c and whole and probabilities.get(o, 0.0) == 0)
+    distance = float(np.abs(observed - expected).sum() / (2 * n))
+    if rare * n < LEAST_EXPECTED and len(common) > 0:  # too thin for a cell of its own: it joins the least common one
+        least = int(np.argmin(expected[:-1]))
+        observed[least], expected[least] = observed[least] + observed[-1], expected[least] + expected[-1]
+        observed, expected = observed[:-1], expected[:-1]
+    if len(expected) < 2:
+        return Fit(n, len(expected), distance, 0.0 if impossible else 1.0, impossible)
+    p_value = float(stats.chisquare(observed, expected * n / expected.sum()).pvalue)
+    return Fit(n, len(expected), distance, 0.0 if impossible else p_value, impossible)
+
+
+def power(
+    probabilities: Mapping[Hashable, float],
+    violated: Mapping[Hashable, float],
+    n: int,
+    *,
+    alpha: float = ALPHA,
+    rounds: int = 400,
+    seed: int = 0,
+) -> float:
+    """Return how often the test rejects when samples come from another distribution, by simulation.
+
+    Args:
+        probabilities: what the test holds true.
+        violated: where the samples come from.
+        n: samples a test.
+        alpha: level of the test.
+        rounds: simulated tests.
+        seed: of the simulation.
+    """
+    outcomes = list(violated)
+    chances = np.array([violated[o] for o in outcomes])
+    drawn = np.random.default_rng(seed).multinomial(n, chances / chances.sum(), size=rounds)
+    rejected = sum(
+        goodness_of_fit(dict(zip(outcomes, row.tolist(), strict=True)), probabilities).p_value < alpha for row in drawn
+    )
+    return rejected / rounds
+
+
+def greedy_verdict(
+    alone: Sequence[Sequence[int]], speculated: Sequence[Sequence[int]], *, system: str, benchmark: str
+) -> Verdict:
+    """Return whether every greedy text is the target's own; one difference breaks the contract."""
+    if len(alone) != len(speculated) or not alone:
+        raise InputError(f"{len(alone)} and {len(speculated)} texts: expected one of each a prompt, and a prompt")
+    different = [i for i, (a, b) in enumerate(zip(alone, speculated, strict=True)) if tuple(a) != tuple(b)]
+    reason = f"{len(alone) - len(different)} of {len(alone)} greedy texts are the target's own, token for token"
+    if different:
+        reason += f"; the first that is not belongs to prompt {different[0]}"
+    return Verdict(
+        claim="speculation-greedy-exact",
+        system=system,
+        benchmark=benchmark,
+        outcome=Outcome.NOT_REPRODUCED if different else Outcome.REPRODUCED,
+        effect=float(len(different)),
+        low=None,
+        high=None,
+        n=len(alone),
+        test="identity of token sequences",
+        unit="prompts",
+        reason=reason,
+    )
+
+
+def sampled_verdict(fit: Fit, shown_power: float, *, system: str, benchmark: str, violation: str) -> Verdict:
+    """Return whether sampled texts have the target's distribution.
+
+    A fit that is not rejected is evidence only where the same number of samples shows the planted violation with a
+    power of 80 %; else the verdict is inconclusive.
+
+    Args:
+        fit: of the samples.
+        shown_power: against the planted violation.
+        system: what was tested.
+        benchmark: on which prompts.
+        violation: the planted one, in words.
+    """
+    told = f"the test sees {violation} with a power of {100 * shown_power:.0f} %"
+    if fit.p_value < ALPHA:
+        outcome, needed = Outcome.NOT_REPRODUCED, None
+        told = f"{fit.impossible} impossible outcomes; {told}" if fit.impossible else told
+    elif shown_power >= POWER:
+        outcome, needed = Outcome.REPRODUCED, None
+    else:
+        # The noncentrality grows with n; this is a floor, not a promise.
+        outcome, needed = Outcome.INCONCLUSIVE, math.ceil(fit.n * POWER / max(shown_power, 0.05))
+    return Verdict(
+        claim="speculation-sampled-exact",
+        system=system,
+        benchmark=benchmark,
+        outcome=outcome,
+        effect=fit.distance,
+        low=None,
+        high=None,
+        n=fit.n,
+        p_value=fit.p_value,
+        test="Pearson chi-square, rare outcomes together",
+        unit="share",
+        reason=told,
+        n_needed=needed,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DraftUse:
+    """What became of drafted tokens.
+
+    Attributes:
+        acceptance_length: tokens written a round, the target's own included.
+        accepted: share of rounds that kept the draft at each position, of those that had one there.
+        right: share of rounds whose draft there was the token that was written in the end.
+        wasted: share of right drafts that stood behind a first error.
+        rounds: verified blocks.
+    """
+
+    acceptance_length: float
+    accepted: tuple[float, ...]
+    right: tuple[float, ...]
+    wasted: float
+    rounds: int
+
+
+def draft_use(texts: Sequence[Sequence[int]], rounds: Sequence[Sequence[tuple[int, Sequence[int], int]]]) -> DraftUse:
+    """Return what became of the drafts of some greedy texts.
+
+    Args:
+        texts: the tokens written.
+        rounds: of each text: index of the first draft among the tokens, the drafts, how many were kept. Drafts behind
+            the end of the text are neither right nor wrong.
+    """
+    slots = max((len(drafts) for some in rounds for _, drafts, _ in some), default=0)
+    there, right, accepted = np.zeros(slots), np.zeros(slots), np.zeros(slots)
+    written = count = 0
+    for text, some in zip(texts, rounds, strict=True):
+        for start, drafts, kept in some:
+            inside = min(len(drafts), len(text) - start)
+            there[:inside] += 1
+            accepted[: min(kept, inside)] += 1
+            right[:inside] += [a == b for a, b in zip(drafts[:inside], text[start:], strict=False)]
+            written += min(kept + 1, len(text) - start)
+            count += 1
+    agreed = float(right.sum())
+    return DraftUse(
+        acceptance_length=written / count if count else math.nan,
+        accepted=tuple((accepted / np.maximum(there, 1)).tolist()),
+        right=tuple((right / np.maximum(there, 1)).tolist()),
+        wasted=(agreed - float(accepted.sum())) / agreed if agreed else 0.0,
+        rounds=count,
+    )
