@@ -95,7 +95,7 @@ def test_the_use_of_drafts_is_counted_by_position():
 def test_misuse_is_named():
     with pytest.raises(InputError, match="0 samples"):
         goodness_of_fit({}, FAIR)
-    with pytest.raises(InputError, match="add up to 1.5"):
+    with pytest.raises(InputError, match=r"add up to 1\.5"):
         goodness_of_fit({"a": 1}, {"a": 1.5})
     with pytest.raises(InputError, match="0 and 0 texts"):
         greedy_verdict([], [], system="s", benchmark="b")
