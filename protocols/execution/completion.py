@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PAPER_STOP_SEQUENCES = ("\ndef", "\nclass", "\nif __name__")
 """The three stop strings of the SpecRef paper's code protocol."""
 
-EXTRACT_VERSION = 1
+EXTRACT_VERSION = 2
 """Changes whenever ``extract`` may turn some completion into another program; it stands in the signature."""
 
 

@@ -24,15 +24,17 @@ import re
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from protocols.execution.lexical import LEADING_TOKENS, Kind, LogicalLine, logical_lines, special_token
+from protocols.execution.lexical import Kind, LogicalLine, logical_lines, special_token
 from protocols.execution.selection import (
     Block,
     bound_names,
     does_something,
+    global_names,
     make_block,
     parse,
     select,
 )
+from protocols.execution.wrapping import answer_text, unquoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,9 +48,14 @@ _TAIL = 1000
 _HIDDEN_FENCES = 4
 _FENCE_START = re.compile(r"\n(?=[ \t]*(?:```|~~~))")
 _LINE_LIMIT = 10_000
-_THOUGHT_END = re.compile(r"</think(?:ing)?>[ \t]*\n?")
-_PROSE = re.compile(r"[A-Z][\w'\u2019]*(?:,? [\w'\u2019`*(][\w'\u2019`*),.:;-]*){2}")
-"""Three words of which the first is capitalised; only asked of lines that are not Python."""
+_PROSE = re.compile(
+    r"(?:(?:[-*\u2022]|\d+[.)]) )?"
+    r"(?:[A-Z][\w'\u2019]*[,:]?(?: [\w'\u2019`*(][\w'\u2019`*),.:;-]*){2}"
+    r"|[a-z'\u2019]+,?(?: [A-Za-z'\u2019]+[,.:;]?){3})"
+)
+"""Three words of which the first is capitalised, or four words; only asked of lines that are not Python."""
+_NEVER_FIRST = frozenset({"and", "as", "in", "is", "or"})
+"""Keywords that begin no statement."""
 _JOINS = re.compile(r"(?:else|elif|except|finally)\b")
 _LANGUAGE = re.compile(r"(?:python3?|Python3?|py3?|pycon|ipython)(?=\s)[ \t]*")
 _INFO = re.compile(r"[\w+.#-]*[ \t]*(?:\{[^\n]*\}|[\w-]+=\S+)?[ \t]*$")
@@ -65,7 +72,7 @@ class Region(NamedTuple):
 
 def extract_program(problem: CodeProblem, completion: str) -> str:
     """Return the program that a completion stands for; never raises, whatever the text."""
-    whole = _answer_text(completion)
+    whole = answer_text(completion)
     text = _window(whole)
     cut = len(text) < len(whole)
     prompt = problem.prompt if problem.prompt_is_code else ""
@@ -77,19 +84,12 @@ def extract_program(problem: CodeProblem, completion: str) -> str:
         if body is not None:  # it goes on behind the window: nothing but a special token ends it
             return prompt + whole[: special_token(whole, body)]
     program = _elsewhere(problem, text, wanted, cut=cut)
+    if program is None and (plain := unquoted(text, problem.entry_point)) is not None:
+        program = _elsewhere(problem, plain, wanted, cut=cut)
     if program is not None:
         return program
     end = _content_end(text)
     return prompt + (whole[: special_token(whole, end)] if cut else text[:end])
-
-
-def _answer_text(completion: str) -> str:
-    text = completion.replace("\r\n", "\n").replace("\r", "\n")  # as Python's own reader does
-    thought = _THOUGHT_END.search(text, max(0, text.rfind("</think")))
-    if thought is not None and not {"'", '"'} & set(text[text.rfind("\n", 0, thought.start()) + 1 : thought.start()]):
-        text = text[thought.end() :]
-    opening = LEADING_TOKENS.match(text)
-    return text[opening.end() :] if opening else text
 
 
 def _elsewhere(problem: CodeProblem, text: str, wanted: frozenset[str], *, cut: bool) -> str | None:
@@ -137,7 +137,7 @@ def _names(problem: CodeProblem) -> frozenset[str]:
     for source in (problem.tests, problem.setup):
         tree = parse(source)
         if tree is not None:
-            names.update(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+            names |= global_names(source, tree)
     return frozenset(names)
 
 
@@ -196,7 +196,7 @@ def _is_prose(text: str, line: LogicalLine) -> bool:
     """Whether a logical line by itself is neither Python nor the head of a compound statement."""
     source = text[line.content : line.end].strip()
     word = re.match(r"@|[A-Za-z_]+", source)
-    if word and (word.group() == "@" or keyword.iskeyword(word.group())):
+    if word and (word.group() == "@" or keyword.iskeyword(word.group())) and word.group() not in _NEVER_FIRST:
         return False
     return parse(source) is None
 
@@ -218,7 +218,7 @@ def _with_body(problem: CodeProblem, text: str, end: int, wanted: frozenset[str]
     tree = parse(program)
     if tree is None:
         return program
-    uses = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    uses = global_names(program, tree)
     blocks = _blocks(text, _regions(text, after=end), problem.entry_point)
     parsed = [block for block in blocks if isinstance(block, Block)]
     provided = frozenset(bound_names(tree.body)) | {problem.entry_point}

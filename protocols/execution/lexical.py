@@ -25,17 +25,14 @@ SPECIAL_TOKENS = (
 )
 """Patterns of tokens after which nothing belongs to the answer, unless they stand in a string literal."""
 
-LEADING_TOKENS = re.compile(
-    r"(?:<s>|<bos>|\[BEGIN\][ \t]*\n?|<\|(?:begin_of_text|startoftext|im_start|start_header_id|begin_of_sentence)\|>"
-    r"|<\uff5cbegin\u2581of\u2581sentence\uff5c>|\ufeff)+"
-)
-"""Tokens that open a text; they are dropped where it begins."""
-
 _SPECIAL = re.compile("|".join(SPECIAL_TOKENS))
 _INTEREST = re.compile(rf"{_SPECIAL.pattern}|```|[\n#\"'()\[\]{{}}\\]")
 _BLANKS = re.compile(r"[ \t\f\n]*")
 _FENCE_LINE = re.compile(r"(?:`{3,}|~{3,})")
-_CLOSING_INLINE = re.compile(r"`{3,}[ \t]*(?=\n|\Z|<)")
+# Behind code or prose a fence opens or closes, unless it is one of a pair in the line.
+_FENCE_INLINE = re.compile(r"`{3,}(?![^\n]*?```)")
+# At the end of a line of code: a token, unless the text has that name for something.
+_BRACKETED = re.compile(r"\[(DONE|PAD|MASK|EOS|SEP|UNK)\][ \t]*(?=[\n\[<]|\Z)")
 _COMMENT_END = re.compile(rf"\n|{_SPECIAL.pattern}")
 _QUOTED = {quote: re.compile(rf"\\.|{quote}|\n", re.DOTALL) for quote in "\"'"}
 # No Python expression goes on with one of these at column 0: an open bracket before it was prose or broken.
@@ -139,6 +136,8 @@ def _statement_end(text: str, position: int, absent: set[str]) -> tuple[int, boo
             if depth == 0 or _RESTART.match(text, position):
                 return position, False
         elif mark in "([{":
+            if mark == "[" and _is_token(text, found.start(), absent):
+                return found.start(), True
             depth += 1
         elif mark in ")]}":
             depth = max(0, depth - 1)
@@ -153,10 +152,21 @@ def _statement_end(text: str, position: int, absent: set[str]) -> tuple[int, boo
         elif mark == "\\":
             position += 1  # joins the lines, or, before anything else, is an error that must not open a string
         elif mark == "```":
-            if _CLOSING_INLINE.match(text, found.start()):
+            if _FENCE_INLINE.match(text, found.start()):
                 return found.start(), False
         else:
             return found.start(), True
+
+
+def _is_token(text: str, position: int, absent: set[str]) -> bool:
+    """Whether ``[DONE]`` or its like ends an answer here; an index of that name is bound somewhere in the text."""
+    found = _BRACKETED.match(text, position)
+    if found is None or found[1] in absent:
+        return False
+    if re.search(rf"(?<!\[)\b{found[1]}\b|\b{found[1]}\b(?!\])", text):
+        absent.add(found[1])
+        return False
+    return True
 
 
 def _string_end(text: str, start: int, absent: set[str]) -> int:

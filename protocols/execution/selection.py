@@ -7,6 +7,8 @@ it binds, or when it changes data that they use. Tests, demonstrations, a second
 from __future__ import annotations
 
 import ast
+import builtins
+import symtable
 import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +21,7 @@ _IMPORT = (ast.Import, ast.ImportFrom)
 _SCRIPT_CALLS = frozenset({"print", "input", "exit", "quit", "check", "breakpoint", "help", "main"})
 _SCRIPT_MODULES = frozenset({"unittest", "doctest", "pytest"})
 _SETTINGS = frozenset({"setrecursionlimit", "set_int_max_str_digits", "stack_size", "seed", "prec", "filterwarnings"})
+_BUILT_INS = frozenset(dir(builtins))
 _DYNAMIC = frozenset({"globals", "locals", "vars", "eval", "exec", "__import__"})
 
 
@@ -31,7 +34,7 @@ class Block(NamedTuple):
     binds: frozenset[str]
     """Names it binds in the module."""
     uses: frozenset[str]
-    """Names it or any function in it refers to."""
+    """Names of the module that it or any function in it refers to; a function's own variables are not among them."""
     changes: frozenset[str]
     """Names whose object it stores into: ``cache[0] = 1``, ``solve.limit = 3``."""
     definition: bool
@@ -61,13 +64,12 @@ def parse(source: str) -> ast.Module | None:
 def make_block(text: str, tree: ast.Module, region: int) -> Block:
     """Describe the statements of ``tree``, which was parsed from ``text``."""
     nodes = tree.body
-    names = [n for n in ast.walk(tree) if isinstance(n, ast.Name)]
     decorators = [d for node in nodes if isinstance(node, _DEFINITION) for d in node.decorator_list]
     return Block(
         text=text,
         region=region,
         binds=frozenset(bound_names(nodes)),
-        uses=frozenset(n.id for n in names),
+        uses=global_names(text, tree),
         changes=frozenset(_stored_into(nodes)),
         definition=all(isinstance(n, _DEFINITION) for n in nodes),
         imports=all(isinstance(n, _IMPORT) for n in nodes),
@@ -77,6 +79,28 @@ def make_block(text: str, tree: ast.Module, region: int) -> Block:
         stub=all(isinstance(n, _FUNCTION) and not any(does_something(s) for s in n.body) for n in nodes),
         decorated=frozenset(n.id for d in decorators for n in ast.walk(d) if isinstance(n, ast.Name)),
     )
+
+
+def global_names(source: str, tree: ast.Module) -> frozenset[str]:
+    """Return the names of the module that a source, parsed as ``tree``, refers to at any depth.
+
+    Python's own symbol tables tell them from local variables; where they refuse the source, every name counts.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tables = [symtable.symtable(source, "<answer>", "exec")]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+    names: set[str] = set()
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        for symbol in table.get_symbols():
+            # To the module's table all that it binds is global; a class looks outside for what it has not bound yet.
+            if symbol.is_referenced() if table.get_type() in {"module", "class"} else symbol.is_global():
+                names.add(symbol.get_name())
+    return frozenset(names)
 
 
 def bound_names(nodes: Iterable[ast.stmt]) -> Iterator[str]:
@@ -182,7 +206,7 @@ class _Selection:
     def _binders_of(self, wanted: str) -> list[int]:
         if wanted == self.name:
             return []
-        found = [i for i in self.binders.get(wanted, ()) if i < self.second and not self.blocks[i].script]
+        found = [i for i in self.binders.get(wanted, ()) if i < self.second and not self._demonstrates(i, wanted)]
         own = [i for i in found if self.blocks[i].region == self.region]
         if not own and wanted in self.provided:
             return []
@@ -192,6 +216,14 @@ class _Selection:
             return found[:1]
         before = [i for i in found if self.entry is not None and i < self.entry]
         return before or found[:1]
+
+    def _demonstrates(self, index: int, bound: str) -> bool:
+        """Whether the block only shows the answer at work, so that its names are its own: ``sum = solve([1, 2])``."""
+        block = self.blocks[index]
+        if block.script:
+            return True
+        behind = self.entry is None or index > self.entry
+        return behind and not block.definition and (bool(block.uses & self.tainted) or bound in _BUILT_INS)
 
     def _second_answer(self) -> int:
         """Index of the second definition of the function in the answering region; what follows is another answer."""

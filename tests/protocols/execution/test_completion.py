@@ -56,6 +56,12 @@ def bare(p: CodeProblem) -> str:
     return full(p)[full(p).rindex(f"def {p.entry_point}(") :]
 
 
+def local_names(p: CodeProblem) -> set[str]:
+    """The variables of the prompt's function, and some that tests and demonstrations use."""
+    stored = [n.id for n in ast.walk(ast.parse(full(p))) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    return {*stored, "result", "sum", "x", "n", "candidate"} - {p.entry_point}
+
+
 def indented(text: str, by: str) -> str:
     return "".join(by + line if line.strip() else line for line in text.splitlines(keepends=True))
 
@@ -128,6 +134,24 @@ CORRECT_FORMS: dict[str, Callable[[CodeProblem], str]] = {
     "prose + fenced body + prose": lambda p: f"It's this:\n```\n{p.reference}```\nDone.",
     "fence opened on a line of blanks": lambda p: f"   ```python\n{full(p)}\n   ```\n",
     "quote marks in the prose": lambda p: f'It has a """ in it:\n```python\n{bare(p)}```\n',
+    "role header + restated": lambda p: f"<|start_header_id|>assistant<|end_header_id|>\n\n{full(p)}<|eot_id|>",
+    "role header + body": lambda p: f"<start_of_turn>model\n{p.reference}<end_of_turn>",
+    "session": lambda p: ">>> " + bare(p).rstrip("\n").replace("\n", "\n... ") + f"\n...\n>>> {p.entry_point}()\n1\n",
+    "fenced session": lambda p: "```pycon\n>>> " + bare(p).rstrip("\n").replace("\n", "\n... ") + "\n```\n",
+    "quoted fence": lambda p: "Here:\n\n" + "".join(f"> {line}\n" for line in f"```python\n{full(p)}```".split("\n")),
+    "fence behind prose on its line": lambda p: f"This is it: ```python\n{full(p)}```\nDone.",
+    "prose behind the closing fence": lambda p: f"```python\n{full(p).rstrip()}```That's it\n\nIt's (done\n",
+    "body + uncapitalised indented prose": lambda p: p.reference + "    and that is what it's about\n",
+    "body + indented explanation": lambda p: p.reference + "\n    Explanation: the function does it\n",
+    "body + indented list": lambda p: p.reference + "    - The rest is easy\n",
+    "body + bracketed end on its last line": lambda p: p.reference.rstrip("\n") + "[DONE]\n\nNext (task",
+    "body + bracketed masks": lambda p: p.reference.rstrip("\n") + "[MASK][MASK]",
+    "demonstration named like the answer's own variables": lambda p: (
+        full(p) + "".join(f"\n{name} = {p.entry_point}()" for name in sorted(local_names(p))) + "\n"
+    ),
+    "body + demonstration named like its own variables": lambda p: (
+        p.reference + "".join(f"\n{name} = {p.entry_point}()" for name in sorted(local_names(p))) + "\n"
+    ),
     "thought + restated": lambda p: f"<think>\nSay\n```python\n{wrong(p)}```\n</think>\n{full(p)}",
     "thought without its opening + body": lambda p: f"hmm\n</think>\n{p.reference}",
 }
@@ -274,6 +298,10 @@ AWKWARD = {
     "one line": "def f(x): return x + 2",
     "code on the fence's line": "```python def f(x): return x + 2```",
     "fence without line breaks": "```def f(x): return x + 2```",
+    "built-in rebound by a demonstration": "def f(x):\n    return sum([x, 2])\n\nsum = f(1)\nlist = [1]\n",
+    "answer rebound by a demonstration": "def f(x):\n    return x + 2\n\nf = None\n",
+    "inline code in the prose": "Use ```g``` (or ```h```):\n\ndef f(x):\n    return x + 2\n",
+    "index at a line's end": "    DONE, row = 0, [2]\n    y = row[DONE]\n    return x + y\n",
     "async helper unused": "async def g():\n    pass\n\ndef f(x):\n    return x + 2\n",
     "tabs throughout": "def f(x):\n\tif x:\n\t\treturn x + 2\n\treturn 2\n",
     "semicolons": "    y = 2; return x + y\n",
