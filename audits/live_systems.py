@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from specref_core.generator import Generator
     from specref_core.masking import MaskPolicy
 
-NANO_PROBLEMS = 100
-"""Held-out problems a family for the embedded pair: 4 points are excluded where no pair is discordant."""
+NANO_PROBLEMS = 80
+"""Held-out problems a family for the embedded pair: 5 points are excluded where no pair is discordant."""
 NANO_BENCHMARKS = {"code": ("nano-code",), "answers": ("nano-arithmetic",), "choices": ("nano-choices",)}
 CUSTOM_BENCHMARKS = {"code": ("humaneval",), "answers": ("gsm8k",), "choices": ("arc_challenge",)}
 KIND_OF = {

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STEPS = 64
 """The largest budget of the paper's tables: neither part can be helped by more."""
 SWEEP_STEPS = 8
-SWEEP = tuple(MaskPolicy(k=k, math=False) for k in (20.0, 40.0, 60.0))
+SWEEP = tuple(MaskPolicy(k=k, math=False) for k in (20.0, 60.0))
 """Entropy alone, less and more of it."""
 ADAPTIVE = MaskPolicy(adaptive=0.05)
 """The paper's mask with k lowered for drafts whose mean score is below one in twenty; chosen once, never tuned."""
@@ -130,16 +130,16 @@ def entropy_predicts_error(system: LiveSystem, benchmark: str) -> Verdict | None
 
 
 def adaptive(system: LiveSystem, benchmark: str) -> Verdict:
-    """Compare the pipeline with adaptive k with the same pipeline at its fixed k, at few steps."""
-    fixed = system.measure(system.warm_start(MaskPolicy()), benchmark, SWEEP_STEPS)
+    """Compare the paper's mask with k adapted to each draft with the pipeline's own mask, at few steps."""
+    fixed = system.measure(PIPELINE, benchmark, SWEEP_STEPS)
     lowered = system.measure(system.warm_start(ADAPTIVE), benchmark, SWEEP_STEPS)
-    reason = f"{lowered.correct} of {lowered.n} against {fixed.correct} at fixed k"
+    reason = f"{lowered.correct} of {lowered.n} against {fixed.correct} with the pipeline's own mask"
     if system.has_part(DRAFTER):
         reason += f"; the drafter alone solves {system.measure(DRAFTER, benchmark, None).correct}"
     return conclude(
         paired(lowered, fixed),
         claim_id="adaptive-k-helps",
-        system=f"{system.name}, adaptive against fixed k, S={SWEEP_STEPS}",
+        system=f"{system.name}, adaptive k against its own mask, S={SWEEP_STEPS}",
         benchmark=benchmark,
         reason=reason,
         signature=lowered.signature,
@@ -150,8 +150,9 @@ def sweep(system: LiveSystem, benchmark: str) -> list[tuple[str, Mapping[str, st
     """Return a row for each mask of the sweep: share hidden, share right, broken and fixed drafts."""
     drafter = system.measure(DRAFTER, benchmark, None)
     rows: list[tuple[str, Mapping[str, str]]] = []
-    for policy in (*SWEEP, MaskPolicy(), ADAPTIVE):
-        scores = system.measure(system.warm_start(policy), benchmark, SWEEP_STEPS)
+    roles = {policy.describe(): system.warm_start(policy) for policy in (*SWEEP, ADAPTIVE)}
+    for name, role in {"its own": PIPELINE, **roles}.items():
+        scores = system.measure(role, benchmark, SWEEP_STEPS)
         moved = transitions(right(drafter), right(scores))
         tokens = sum(len(sample.trace.masked) for sample in scores.samples if sample.trace is not None)
         hidden = sum(sum(sample.trace.masked) for sample in scores.samples if sample.trace is not None)
@@ -161,7 +162,7 @@ def sweep(system: LiveSystem, benchmark: str) -> list[tuple[str, Mapping[str, st
             "broken": str(moved.broken),
             "fixed": str(moved.fixed),
         }
-        rows.append((policy.describe(), cells))
+        rows.append((name, cells))
     return rows
 
 

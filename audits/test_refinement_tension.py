@@ -45,7 +45,7 @@ def test_entropy_predicts_error(live: Live, record_verdict: Record) -> None:
 
 
 @pytest.mark.claims("adaptive-k-helps")
-def test_adaptive_k_reduces_the_tension(live: Live, record_verdict: Record, record_row: Row) -> None:
+def test_adaptive_k_helps(live: Live, record_verdict: Record, record_row: Row) -> None:
     """Lesson 3, with the sweep over k beside it."""
     verdict = audit.adaptive(live.system, live.benchmark)
     if live.system.has_part(DRAFTER):
