@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
@@ -18,13 +18,14 @@ from audits.verdicts import Outcome, Verdict
 from specref_core.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 ALPHA = 0.001
 """A true contract fails this test once in a thousand runs of other seeds."""
 POWER = 0.8
 LEAST_EXPECTED = 5.0
 """Outcomes expected less often share one cell, as the chi-square approximation asks."""
+_OTHERS = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Fit:
     impossible: int
 
 
-def goodness_of_fit(counts: Mapping[Hashable, int], probabilities: Mapping[Hashable, float]) -> Fit:
+def goodness_of_fit(counts: Mapping[Any, int], probabilities: Mapping[Any, float]) -> Fit:
     """Test whether samples come from a distribution.
 
     Args:
@@ -78,8 +79,8 @@ def goodness_of_fit(counts: Mapping[Hashable, int], probabilities: Mapping[Hasha
 
 
 def power(
-    probabilities: Mapping[Hashable, float],
-    violated: Mapping[Hashable, float],
+    probabilities: Mapping[Any, float],
+    violated: Mapping[Any, float],
     n: int,
     *,
     alpha: float = ALPHA,
@@ -96,11 +97,14 @@ def power(
         rounds: simulated tests.
         seed: of the simulation.
     """
-    outcomes = list(violated)
-    chances = np.array([violated[o] for o in outcomes])
+    named = {o: p for o, p in probabilities.items() if n * p >= LEAST_EXPECTED}  # the others share a cell anyway
+    outcomes = list(named)
+    chances = np.array([*(violated.get(o, 0.0) for o in outcomes), 0.0])
+    chances[-1] = max(0.0, 1 - chances.sum())
     drawn = np.random.default_rng(seed).multinomial(n, chances / chances.sum(), size=rounds)
     rejected = sum(
-        goodness_of_fit(dict(zip(outcomes, row.tolist(), strict=True)), probabilities).p_value < alpha for row in drawn
+        goodness_of_fit(dict(zip([*outcomes, _OTHERS], row.tolist(), strict=True)), named).p_value < alpha
+        for row in drawn
     )
     return rejected / rounds
 
