@@ -14,15 +14,25 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def check_target(path: Path) -> None:
+def check_target(path: Path, *, source: Path | None = None) -> None:
     """Refuse a file that could not be written, before anything is computed.
 
+    Args:
+        path: the file to write.
+        source: a file that is read, which must not be overwritten.
+
     Raises:
-        InputError: the path is a folder, or its folder is missing or not writable.
+        InputError: the path is a folder or ``source``, or its folder is missing or not writable.
     """
+    if source is not None and _same(path, source):
+        raise InputError(f"{path} is the file that is read; name another one for the JSON")
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file for the JSON")
-    folder = path.parent
+    if _written_in_place(path):
+        if not os.access(path, os.W_OK):
+            raise InputError(f"{path} cannot be written: no permission")
+        return
+    folder = path.resolve().parent
     if not folder.is_dir():
         raise InputError(f"{path} cannot be written: folder {folder} does not exist")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -30,7 +40,7 @@ def check_target(path: Path) -> None:
 
 
 def write_json(path: Path, data: Mapping[str, object]) -> None:
-    """Write data as JSON through a temporary file beside the target.
+    """Write data as JSON through a temporary file beside the target; a link stays one, a device or pipe is written to.
 
     Raises:
         InputError: the file cannot be written; the target is left as it was.
@@ -39,8 +49,13 @@ def write_json(path: Path, data: Mapping[str, object]) -> None:
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
     temporary = None
     try:
+        if _written_in_place(path):
+            with path.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+                stream.write(text + "\n")
+            return
+        target = path.resolve()
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", errors="backslashreplace", dir=path.parent, prefix=f".{path.name}.", delete=False
+            "w", encoding="utf-8", errors="backslashreplace", dir=target.parent, prefix=f".{target.name}.", delete=False
         ) as file:
             temporary = Path(file.name)
             file.write(text + "\n")
@@ -48,8 +63,20 @@ def write_json(path: Path, data: Mapping[str, object]) -> None:
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
+        temporary.replace(target)
     except OSError as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _written_in_place(path: Path) -> bool:
+    """Whether the path is a device, a pipe or an open stream such as ``/dev/stdout``: those are never replaced."""
+    inside = path.absolute().parts[1:2]
+    return path.exists() and (not path.is_file() or inside in (("dev",), ("proc",)))
+
+
+def _same(first: Path, second: Path) -> bool:
+    if first.exists() and second.exists():
+        return first.samefile(second)
+    return first.resolve() == second.resolve()

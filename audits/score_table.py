@@ -43,7 +43,8 @@ class Cell:
 def read_table(path: Path) -> list[Cell]:
     """Read a CSV file with the columns system, benchmark, score and n, in any order; other columns are ignored.
 
-    Scores are percentages (``8.70`` or ``8.70%``) whose decimals are kept as printed.
+    Scores are percentages (``8.70`` or ``8.70%``) whose decimals are kept as printed. A system may stand on a benchmark
+    more than once, as where another column tells its settings apart. ``164.0`` is read as the n 164.
 
     Raises:
         InputError: the file cannot be read, or rows are wrong; every problem is named with file, line and field.
@@ -57,7 +58,6 @@ def read_table(path: Path) -> list[Cell]:
         raise InputError(f"{path} has a header and no rows; expected one row a score")
     cells: list[Cell] = []
     problems: list[str] = []
-    seen: dict[tuple[str, str], Cell] = {}
     for line, row in rows[1:]:
         if len(row) != len(header):
             problems.append(f"{path}, line {line}: {_count_complaint(row, header)}")
@@ -78,15 +78,7 @@ def read_table(path: Path) -> list[Cell]:
             problems.append(f"{path}, line {line}, field n: {error}")
         if len(problems) > found or score is None or n is None:
             continue
-        cell = Cell(fields["system"], fields["benchmark"], score, n, line)
-        earlier = seen.setdefault((cell.system, cell.benchmark), cell)
-        if earlier is not cell:
-            problems.append(
-                f"{path}, line {line}, field system: {cell.system!r} on {cell.benchmark!r} stands in line "
-                f"{earlier.line} already; name settings apart in the system's name"
-            )
-            continue
-        cells.append(cell)
+        cells.append(Cell(fields["system"], fields["benchmark"], score, n, line))
     if problems:
         more = len(problems) - _SHOWN_PROBLEMS
         raise InputError("\n".join(problems[:_SHOWN_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])))
@@ -152,6 +144,7 @@ def _count_complaint(row: Sequence[str], header: Sequence[str]) -> str:
 
 
 def _size(text: str) -> int:
+    text = text.removesuffix(".0")  # what spreadsheets and data frames make of whole numbers
     if not _WHOLE.fullmatch(text):
         if not text:
             raise InputError("is empty; expected the number of problems")

@@ -125,6 +125,8 @@ class TableCheck:
                     "benchmark": pair.first.benchmark,
                     "first": pair.first.system,
                     "second": pair.second.system,
+                    "first_line": pair.first.line,
+                    "second_line": pair.second.line,
                     "first_score": float(pair.first.score),
                     "second_score": float(pair.second.score),
                     "first_n": pair.first.n,
@@ -173,11 +175,12 @@ def check_table(cells: Sequence[Cell]) -> TableCheck:
 def differences(cells: Sequence[Cell]) -> list[Difference]:
     """Compare the systems of one benchmark pairwise; with more than 60 systems only neighbours in the ranking.
 
-    An impossible score counts as the count nearest to it.
+    An impossible score counts as the count nearest to it. A row that stands there twice counts once.
 
     Args:
         cells: all of one benchmark.
     """
+    cells = list({(cell.system, cell.score, cell.n): cell for cell in reversed(cells)}.values())[::-1]
     ranked = sorted(cells, key=lambda cell: cell.score.value, reverse=True)
     if len(cells) > MANY_SYSTEMS:
         pairs = list(pairwise(ranked))

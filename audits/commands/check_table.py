@@ -17,6 +17,8 @@ from audits.table_check import MANY_SYSTEMS, CheckedBenchmark, CheckedCell, Diff
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from audits.score_table import Cell
+
 _SHOWN_SIZES = 8
 _SHOWN_PAIRS = 25
 
@@ -51,7 +53,7 @@ def command(
     Example: specref check-table scores.csv --json check.json
     """
     if json_path is not None:
-        check_target(json_path)
+        check_target(json_path, source=file)
     check = check_table(read_table(file))
     if json_path is not None:
         write_json(json_path, {**check.as_dict(), "file": str(file)})
@@ -134,14 +136,18 @@ def _noise_table(pairs: Sequence[Difference]) -> Table:
     for pair in pairs:
         table.add_row(
             Text(pair.first.benchmark),
-            Text(f"{pair.first.system} {pair.first.score}"),
-            Text(f"{pair.second.system} {pair.second.score}"),
+            Text(f"{pair.first.system} {pair.first.score}{_line(pair, pair.first)}"),
+            Text(f"{pair.second.system} {pair.second.score}{_line(pair, pair.second)}"),
             f"{pair.difference:+.2f}",
             f"[{pair.low:+.1f}, {pair.high:+.1f}]",
             f"{pair.p_value:.2g}",
             f"{pair.p_holm:.2g}",
         )
     return table
+
+
+def _line(pair: Difference, cell: Cell) -> str:
+    return f" (line {cell.line})" if pair.first.system == pair.second.system else ""
 
 
 def _sizes(sizes: Sequence[int]) -> str:

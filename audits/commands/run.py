@@ -89,7 +89,7 @@ def run(
         workers=workers,
     )
     if json_path is not None:
-        check_target(json_path)
+        check_target(json_path, source=ledger)
     problems = load_problems(benchmark, data_dir=data_dir, limit=limit)
     check_plan(problems, seed_list, batch_size, settings)
     if ledger is not None:

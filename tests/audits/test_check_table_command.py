@@ -92,3 +92,24 @@ def test_help_explains_the_columns():
     assert result.exit_code == 0
     for word in ("system", "benchmark", "score", "fitting_n", "--json", "--strict"):
         assert word in result.output
+
+
+def test_the_table_itself_is_never_overwritten(table, tmp_path):
+    path = table("A,B,33,100\n")
+    link = tmp_path / "link.json"
+    link.symlink_to(path)
+    for target in (path, link):
+        result = run(path, "--json", target)
+        assert result.exit_code != 0
+        assert "is the file that is read" in str(result.exception)
+    assert path.read_text(encoding="utf-8").startswith(HEAD)
+
+
+def test_rows_of_one_name_are_told_apart_by_their_lines(table, tmp_path):
+    out = tmp_path / "check.json"
+    result = run(table("A,B,33,100\nA,B,34,100\nA,B,34,100\n"), "--json", out)
+    assert result.exit_code == 0
+    assert "A 34 (line 3)" in result.output
+    data = json.loads(out.read_text(encoding="utf-8"))
+    assert [cell["line"] for cell in data["cells"]] == [2, 3, 4]
+    assert [(d["first_line"], d["second_line"]) for d in data["differences"]] == [(3, 2)]

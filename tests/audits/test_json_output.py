@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import threading
 
 import pytest
 
@@ -42,3 +44,36 @@ def test_targets_that_cannot_be_written_are_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="does not exist"):
         check_target(tmp_path / "file" / "out.json")
+
+
+def test_what_is_read_is_not_a_target(tmp_path):
+    source = tmp_path / "in.csv"
+    source.touch()
+    os.link(source, tmp_path / "hard")
+    (tmp_path / "soft").symlink_to(source)
+    for name in ("in.csv", "hard", "soft"):
+        with pytest.raises(InputError, match="is the file that is read"):
+            check_target(tmp_path / name, source=source)
+    with pytest.raises(InputError, match="is the file that is read"):
+        check_target(tmp_path / "new", source=tmp_path / "." / "new")
+    check_target(tmp_path / "other", source=source)
+
+
+def test_a_link_stays_one(tmp_path):
+    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
+    write_json(tmp_path / "link.json", {"a": 1})
+    assert (tmp_path / "link.json").is_symlink()
+    assert json.loads((tmp_path / "real.json").read_text(encoding="utf-8")) == {"a": 1}
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text(encoding="utf-8")), daemon=True)
+    reader.start()
+    check_target(pipe)
+    write_json(pipe, {"a": 1})
+    reader.join(timeout=10)
+    assert json.loads(read[0]) == {"a": 1}
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
