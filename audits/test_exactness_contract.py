@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.source("nano"), pytest.mark.slow]
 
-PROMPTS = 20
-SAMPLES = 600
+PROMPTS = 8
+SAMPLES = 300
 TEMPERATURE = 1.5
 """High enough that the small model's distributions have several likely outcomes."""
 VIOLATION = "drafts kept with probability min(1, 2p/q)"
