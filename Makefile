@@ -13,8 +13,9 @@ ARGS   ?=
 audit: $(READY)
 	$(BIN)/pytest audits/ $(ARGS)
 
+# One thread a worker: two torch processes of two threads each on two cores run several times slower.
 test: lint
-	$(BIN)/pytest tests/ -n $(WORKERS) --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/ -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
