@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.source("nano"), pytest.mark.slow]
 
 PROMPTS = 8
-SAMPLES = 300
-TEMPERATURE = 1.5
-"""High enough that the small model's distributions have several likely outcomes."""
-VIOLATION = "drafts kept with probability min(1, 2p/q)"
+SAMPLES = 200
+TEMPERATURE = 1.0
+FAMILY = "arithmetic"
+"""Where the block drafter is wrong most often, so that a verifier that trusts it shows."""
+VIOLATION = "a verifier that keeps every draft"
 SYSTEM = "block-speculation"
 
 
@@ -68,21 +69,18 @@ def test_sampled_texts_have_the_targets_distribution(verification: str, seed: in
     fit = exactness.goodness_of_fit(_sampled(verification, seed), true)
     shown = exactness.power(true, violated, SAMPLES)
     verdict = exactness.sampled_verdict(
-        fit, shown, system=f"{SYSTEM}, {verification}", benchmark="nano-booleans", violation=VIOLATION
+        fit, shown, system=f"{SYSTEM}, {verification}", benchmark=f"nano-{FAMILY}", violation=VIOLATION
     )
     record_verdict(verdict)
 
 
 def test_the_planted_violation_is_caught(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A verifier that keeps drafts too often fails the same test on the same prompt."""
+    """A verifier that trusts the drafter fails the same test on the same prompt."""
     from specref_core.decoding import block_speculation
 
     def lenient(self: Any, logits: Any, proposal: Any, draft: int) -> tuple[bool, int]:
-        p = block_speculation.truncated(logits, self.temperature, self.top_p)
-        q = block_speculation.truncated(proposal, self.temperature, 1.0)
-        if self.stream.random() * float(q[draft]) < 2 * float(p[draft]):
-            return True, draft
-        return False, block_speculation.draw((p - q).clamp_min(0), self.stream.random())
+        del self, logits, proposal
+        return True, draft
 
     monkeypatch.setattr(block_speculation._Sampling, "verified", lenient)  # noqa: SLF001  # the flaw is planted inside
     true, violated = _distributions(seed)
@@ -114,7 +112,7 @@ def _prompts(family: str, seed: int, count: int) -> list[str]:
 
 
 def _prompt(seed: int) -> str:
-    return _prompts("booleans", seed, 1)[0]
+    return _prompts(FAMILY, seed, 1)[0]
 
 
 def _sampled(verification: str, seed: int) -> Counter[tuple[int, int]]:
@@ -155,9 +153,6 @@ def _distributions(seed: int) -> tuple[dict[tuple[int, int], float], dict[tuple[
             logits = fast.model(torch.tensor([[*ids, first] for first in some])).logits[:, -1]
             for first, target, proposal in zip(some, logits, proposals[at : at + 64], strict=True):
                 p, q = (truncated(row, TEMPERATURE, 1.0) for row in (target, proposal))
-                kept = torch.minimum(q, 2 * p)  # what the lenient rule keeps of each draft
-                rest = (p - q).clamp_min(0)
-                wrong = kept + (1 - kept.sum()) * rest / rest.sum().clamp_min(1e-300)
                 true |= {(first, second): value for second, value in enumerate((p1[first] * p).tolist())}
-                violated |= {(first, second): value for second, value in enumerate((p1[first] * wrong).tolist())}
+                violated |= {(first, second): value for second, value in enumerate((p1[first] * q).tolist())}
     return true, violated
