@@ -10,8 +10,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from audits.claims import claim
-from audits.statistics import Comparison, clopper_pearson, compare_paired, decide, judge, n_needed_share
+from audits.statistics import (
+    Comparison,
+    clopper_pearson,
+    compare_paired,
+    decide,
+    judge,
+    n_needed_scaling,
+    n_needed_share,
+)
 from audits.statistics.comparison import LEVEL
+from audits.statistics.judging import ALPHA
 from audits.verdicts import Outcome
 from specref_core.errors import InputError
 
@@ -50,7 +59,10 @@ def conclude(
     signature: object,
     adjusted_p: float | None = None,
 ) -> Verdict:
-    """Judge a difference of shares by its claim's margin; see the module's docstring for the third answer."""
+    """Judge a difference of shares by its claim's margin; see the module's docstring for the third answer.
+
+    At few discordant pairs a score interval can leave 0 where the exact test still doubts; then nothing is reproduced.
+    """
     about = claim(claim_id)
     margin = about.margin / 100
     verdict = decide(
@@ -65,6 +77,14 @@ def conclude(
         adjusted_p=adjusted_p,
         worthwhile=WORTHWHILE,
     )
+    if verdict.outcome is Outcome.REPRODUCED and comparison.p_value > ALPHA:
+        ends = (comparison.effect, comparison.low, comparison.high)
+        return replace(
+            verdict,
+            outcome=Outcome.INCONCLUSIVE,
+            n_needed=max(comparison.n + 1, n_needed_scaling(*ends, comparison.n, floor=WORTHWHILE) or 0),
+            reason=f"{verdict.reason}; the exact test does not exclude chance (p={comparison.p_value:.2g})",
+        )
     return _excluded(verdict, comparison, margin, about.direction)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audits.live_verdicts import conclude, conclude_share, paired
@@ -63,6 +63,15 @@ def test_holm_takes_a_reproduction_back_and_does_not_turn_it_around():
     assert told(found, adjusted_p=0.2).outcome is Outcome.INCONCLUSIVE
 
 
+def test_the_exact_test_must_agree():
+    verdict = told(paired(scores([1] * 5 + [0] * 75), scores([0] * 80)))
+    assert verdict.low > 0
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.n_needed > 80
+    assert "the exact test does not exclude chance (p=0.062)" in verdict.reason
+
+
+@settings(deadline=None)  # a busy machine says nothing about the law
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=120))
 def test_no_verdict_is_reproduced_in_both_directions(pairs):
     first, second = (scores(side) for side in zip(*pairs, strict=True))
