@@ -6,16 +6,17 @@ READY  := $(VENV)/.ready
 # pytest-xdist workers; 2 suits the smallest machines this is run on.
 WORKERS ?= 2
 ARGS   ?=
+# One thread a worker: two torch processes of two threads each on two cores run several times slower.
+export OMP_NUM_THREADS ?= 1
 
 .PHONY: audit test lint setup clean
 .DELETE_ON_ERROR:
 
 audit: $(READY)
-	$(BIN)/pytest audits/ $(ARGS)
+	$(BIN)/pytest audits/ -n $(WORKERS) --dist loadgroup $(ARGS)
 
-# One thread a worker: two torch processes of two threads each on two cores run several times slower.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests/ -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/pytest tests/ -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

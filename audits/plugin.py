@@ -72,6 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers, so that an installed copy without its pyproject.toml knows them, and check the options."""
     config.addinivalue_line("markers", "gpu: needs the full models on a CUDA device; deselected unless -m gpu is given")
     config.addinivalue_line("markers", "slow: takes more than ten seconds on two cores")
+    config.addinivalue_line("markers", "xdist_group(name): tests that one worker runs under --dist loadgroup")
     config.addinivalue_line("markers", f"source(name): what an audit measures, one of {', '.join(SOURCES)}")
     samples = config.getoption("--samples")
     if samples is not None and not samples.exists():

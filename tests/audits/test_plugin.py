@@ -35,11 +35,11 @@ recorded.load = lambda path=None: {("step-swing", "s", b): {"outcome": b} for b 
                                    ("reproduced", "not reproduced", "inconclusive")}
 
 @pytest.mark.source("published")
-@pytest.mark.parametrize(("on_record", "live"), [("reproduced", "reproduced"), ("not reproduced", "not reproduced"),
+@pytest.mark.parametrize(("on_record", "now"), [("reproduced", "reproduced"), ("not reproduced", "not reproduced"),
     ("inconclusive", "inconclusive"), ("reproduced", "not reproduced"), ("not reproduced", "reproduced"),
     ("reproduced", "inconclusive"), ("inconclusive", "reproduced"), ("unheard of", "reproduced")])
-def test_recorded(on_record, live, record_verdict):
-    record_verdict(Verdict(claim="step-swing", system="s", benchmark=on_record, outcome=Outcome(live), effect=1.0,
+def test_recorded(on_record, now, record_verdict):
+    record_verdict(Verdict(claim="step-swing", system="s", benchmark=on_record, outcome=Outcome(now), effect=1.0,
                            low=0.5, high=2.0, n=10))
 """
 

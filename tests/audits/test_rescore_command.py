@@ -102,7 +102,7 @@ def test_bad_files_end_with_one_line_and_no_output(
         (["--pipeline", "nope"], "unknown pipeline 'nope'; known: raw"),
         (["--samples", "nowhere.jsonl"], "no file nowhere.jsonl (looked for /"),
         (["--samples", "."], "is a folder"),
-        (["--json", "missing/out.json"], "folder missing does not exist"),
+        (["--json", "missing/out.json"], r"missing does not exist"),
         (["--json", "."], "is a folder"),
         (["--json", "./s.jsonl"], "is the sample file itself"),
         (["--timeout", "0"], "--timeout 0.0: expected a positive number"),

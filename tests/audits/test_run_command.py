@@ -68,7 +68,9 @@ def invoke(*arguments: str):
 
 
 def start(*arguments: str, delay: float = 0.05) -> subprocess.Popen[str]:
-    program = "import sys; from audits.cli import main; sys.argv[0] = 'specref'; main()"
+    # A test run in the background ignores Ctrl-C, and what it starts inherits that.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{heed}; import sys; from audits.cli import main; sys.argv[0] = 'specref'; main()"
     return subprocess.Popen(
         [sys.executable, "-c", program, "run", *BASE, *arguments],
         env={**os.environ, "TOY_DELAY": str(delay), "PYTHONPATH": str(ROOT)},
