@@ -29,13 +29,15 @@ def command(
     """Run the audits and print a table of verdicts: pytest underneath, with its options and its exit code.
 
     Options of the audits: --limit N (problems a benchmark, 0 for all), --seed N, --data-dir DIR (benchmark files),
-    --samples FILE_OR_DIR (sample files of other harnesses), --mode reproduce|guard. Every pytest option works too:
-    -k post_processing, -n auto, -x, -v.
+    --samples FILE_OR_DIR (sample files of other harnesses), --generator pkg.mod:make or file.py:make (your own
+    generator), --benchmark NAME (what to measure it on; repeatable), --call-limit SECONDS (of one call),
+    --mode reproduce|guard. Every pytest option works too: -k post_processing, -n auto, -x, -v.
 
     reproduce, the default mode, asks whether a finding of the paper holds; guard asks whether its hazard is absent
-    from your own samples, which is what another project's CI wants. Inconclusive is a skip in both, never a pass.
+    from your own generator or samples, which is what another project's CI wants. Inconclusive is a skip in both,
+    never a pass.
 
-    Examples: specref audit -k published · specref audit --samples out.jsonl --mode guard
+    Examples: specref audit -k published · specref audit --generator mine.py:make --mode guard
     """
     import pytest
 
