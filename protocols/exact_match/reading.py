@@ -1,6 +1,8 @@
 r"""The shape of an answer: a quantity, words, a list, a tuple or interval, a union, a matrix, an equation, a ratio.
 
 :func:`read_answers` turns cleaned LaTeX into that shape; an ambiguous spelling (``1,234``) has more than one reading.
+
+A few lines over 400 so that the order in which shapes are tried, which decides ambiguous cases, stands in one place.
 """
 
 from __future__ import annotations

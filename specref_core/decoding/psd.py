@@ -12,7 +12,10 @@ position. Drafts end with their block, whose successor no forward has seen. A ba
 
 Strictness meets one obstacle: a batch of d states and a batch of one round differently, by about 1e-6, and the order of
 two positions closer than that is noise. A strict run that meets such a choice makes it again, in a pass of the row
-alone, as the undrafted sampler would.
+alone, as the undrafted sampler would. What a token is (not where the next one goes) is not made again: of two equally
+likely tokens a batch may write the other.
+
+Longer than 400 lines because drafting, verification and adoption share one round's state and are read as one algorithm.
 """
 
 from __future__ import annotations
