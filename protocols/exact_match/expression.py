@@ -3,7 +3,8 @@ r"""Read a formula: a lexer for cleaned LaTeX and a recursive-descent parser of 
 The grammar is that of written answers, not of TeX: implicit products, mixed numbers (``3\frac{1}{2}``), ``\sin 2x``,
 ``\log_2 8``. What it does not know raises :class:`UnreadableError`, and the caller asks somebody else.
 
-Longer than 400 lines because lexer, grammar and tree are one thing: a rule of the grammar cannot be read without the tokens it takes.
+Longer than 400 lines because lexer, grammar and tree are one thing: a rule of the grammar cannot be read without the
+tokens it takes.
 """
 
 from __future__ import annotations
