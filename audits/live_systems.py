@@ -41,6 +41,8 @@ KIND_OF = {
 """What a benchmark's problems ask for: a program, an answer, or a choice."""
 ROUNDS = 8
 """Mask draws of a likelihood, as many as the paper's protocol C."""
+STEPS = (8, 64)
+"""Nominal budgets that the live audits measure at: the fewest and the most of the paper's tables."""
 PIPELINE, DRAFTER, REFINER = "pipeline", "drafter", "refiner"
 
 
@@ -88,6 +90,7 @@ class LiveSystem:
         call_limit: seconds that one call may take; ``None`` for a generator that is trusted to come back.
         batch_size: prompts a call.
         post_processing: from completion to program.
+        steps: nominal budgets that it is measured at, in rising order.
     """
 
     source: str
@@ -100,6 +103,7 @@ class LiveSystem:
     call_limit: float | None = None
     batch_size: int = 8
     post_processing: str = "extract"
+    steps: tuple[int, ...] = STEPS
     _cells: dict[tuple[str, str, int | None], Scores] = field(default_factory=dict)
     _parts: dict[str, Generator] = field(default_factory=dict)
     _problems: dict[str, LiveBenchmark] = field(default_factory=dict)
@@ -108,6 +112,16 @@ class LiveSystem:
     def name(self) -> str:
         """The generator's own name."""
         return self.pipeline.name
+
+    @property
+    def fewest(self) -> int:
+        """The fewest steps it is measured at: where a warm start has to help."""
+        return self.steps[0]
+
+    @property
+    def most(self) -> int:
+        """The most steps it is measured at: where neither part can be helped by more."""
+        return self.steps[-1]
 
     def of_kind(self, *kinds: str) -> tuple[str, ...]:
         """Return the benchmarks of these kinds."""

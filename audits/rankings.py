@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from audits.live_systems import LiveSystem
     from audits.verdicts import Verdict
 
-STEPS = 64
 ROLES = (DRAFTER, REFINER, PIPELINE)
 """A pipeline has no likelihood of its own; it is ranked by its refiner's, as in the paper's Table 2."""
 
@@ -30,14 +29,14 @@ def rankings(system: LiveSystem, choices: str, generated: str) -> Verdict:
         generated: benchmark answered by generation.
     """
     by_likelihood = paired(*(system.measure(role, choices, None) for role in (DRAFTER, REFINER)))
-    by_generation = paired(*(system.measure(role, generated, _steps(role)) for role in (DRAFTER, REFINER)))
+    by_generation = paired(*(system.measure(role, generated, _steps(system, role)) for role in (DRAFTER, REFINER)))
     ahead, behind = (DRAFTER, REFINER) if by_likelihood.effect >= 0 else (REFINER, DRAFTER)
     likelihood = by_likelihood if by_likelihood.effect >= 0 else by_likelihood.reversed()
     generation = by_generation if by_likelihood.effect >= 0 else by_generation.reversed()
     verdict = conclude(
         generation,
         claim_id="rankings-differ",
-        system=f"{system.name}'s drafter against its refiner, S={STEPS}",
+        system=f"{system.name}'s drafter against its refiner, S={system.most}",
         benchmark=f"{choices} and {generated}",
         reason=f"by likelihood the {ahead} leads the {behind} by {100 * likelihood.effect:.0f} points; the effect is "
         f"its lead by generation",
@@ -54,7 +53,7 @@ def rankings(system: LiveSystem, choices: str, generated: str) -> Verdict:
 def agreement(system: LiveSystem, choices: str, generated: str) -> Mapping[str, str]:
     """Return every system's accuracy both ways, and Kendall's tau of the two orders with its bootstrap interval."""
     likelihood = [right(system.measure(_ranked_by(role), choices, None)) for role in ROLES]
-    generation = [right(system.measure(role, generated, _steps(role))) for role in ROLES]
+    generation = [right(system.measure(role, generated, _steps(system, role))) for role in ROLES]
     found = rank_agreement(likelihood, generation)
     cells = {
         role: f"{100 * sum(ranked) / len(ranked):.0f} / {100 * sum(made) / len(made):.0f}"
@@ -67,5 +66,5 @@ def _ranked_by(role: str) -> str:
     return REFINER if role == PIPELINE else role
 
 
-def _steps(role: str) -> int | None:
-    return None if role == DRAFTER else STEPS
+def _steps(system: LiveSystem, role: str) -> int | None:
+    return None if role == DRAFTER else system.most

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from audits.verdicts import Verdict
     from protocols.scores import Scores
 
-STEPS = 64
-"""The largest budget of the paper's tables: neither part can be helped by more."""
-SWEEP_STEPS = 8
 SWEEP = tuple(MaskPolicy(k=k, math=False) for k in (20.0, 60.0))
 """Entropy alone, less and more of it."""
 ADAPTIVE = MaskPolicy(adaptive=0.05)
@@ -37,8 +34,8 @@ def tension(system: LiveSystem, benchmarks: Sequence[str]) -> list[Verdict]:
     parts = [role for role in (DRAFTER, REFINER) if system.has_part(role)]
     if not parts:
         system.part(DRAFTER)  # says which method is missing
-    pipelines = {b: system.measure(PIPELINE, b, STEPS) for b in benchmarks}
-    cells = {(b, role): system.measure(role, b, _steps(role)) for b in benchmarks for role in parts}
+    pipelines = {b: system.measure(PIPELINE, b, system.most) for b in benchmarks}
+    cells = {(b, role): system.measure(role, b, _steps(system, role)) for b in benchmarks for role in parts}
     found = {key: paired(pipelines[key[0]], scores) for key, scores in cells.items()}
     adjusted = dict(zip(found, holm([comparison.p_value for comparison in found.values()]), strict=True))
     verdicts = []
@@ -49,7 +46,7 @@ def tension(system: LiveSystem, benchmarks: Sequence[str]) -> list[Verdict]:
             conclude(
                 found[benchmark, role],
                 claim_id="refinement-tension",
-                system=f"{system.name} against its better component, S={STEPS}",
+                system=f"{system.name} against its better component, S={system.most}",
                 benchmark=benchmark,
                 reason=f"of {pipelines[benchmark].n} problems: pipeline {pipelines[benchmark].correct}, {told}",
                 signature=pipelines[benchmark].signature,
@@ -61,12 +58,12 @@ def tension(system: LiveSystem, benchmarks: Sequence[str]) -> list[Verdict]:
 
 def flow(system: LiveSystem, benchmark: str) -> Mapping[str, str]:
     """Return how many problems each part solves, the oracle of both, and what refinement did to the drafts."""
-    pipeline = right(system.measure(PIPELINE, benchmark, STEPS))
+    pipeline = right(system.measure(PIPELINE, benchmark, system.most))
     drafter = right(system.measure(DRAFTER, benchmark, None))
     cells = {"n": str(len(pipeline)), "drafter": str(sum(drafter))}
     oracle = drafter
     if system.has_part(REFINER):
-        refiner = right(system.measure(REFINER, benchmark, STEPS))
+        refiner = right(system.measure(REFINER, benchmark, system.most))
         cells["refiner"] = str(sum(refiner))
         oracle = [a or b for a, b in zip(drafter, refiner, strict=True)]
     moved = transitions(drafter, pipeline)
@@ -131,15 +128,15 @@ def entropy_predicts_error(system: LiveSystem, benchmark: str) -> Verdict | None
 
 def adaptive(system: LiveSystem, benchmark: str) -> Verdict:
     """Compare the paper's mask with k adapted to each draft with the pipeline's own mask, at few steps."""
-    fixed = system.measure(PIPELINE, benchmark, SWEEP_STEPS)
-    lowered = system.measure(system.warm_start(ADAPTIVE), benchmark, SWEEP_STEPS)
+    fixed = system.measure(PIPELINE, benchmark, system.fewest)
+    lowered = system.measure(system.warm_start(ADAPTIVE), benchmark, system.fewest)
     reason = f"{lowered.correct} of {lowered.n} against {fixed.correct} with the pipeline's own mask"
     if system.has_part(DRAFTER):
         reason += f"; the drafter alone solves {system.measure(DRAFTER, benchmark, None).correct}"
     return conclude(
         paired(lowered, fixed),
         claim_id="adaptive-k-helps",
-        system=f"{system.name}, adaptive k against its own mask, S={SWEEP_STEPS}",
+        system=f"{system.name}, adaptive k against its own mask, S={system.fewest}",
         benchmark=benchmark,
         reason=reason,
         signature=lowered.signature,
@@ -152,7 +149,7 @@ def sweep(system: LiveSystem, benchmark: str) -> list[tuple[str, Mapping[str, st
     rows: list[tuple[str, Mapping[str, str]]] = []
     roles = {policy.describe(): system.warm_start(policy) for policy in (*SWEEP, ADAPTIVE)}
     for name, role in {"its own": PIPELINE, **roles}.items():
-        scores = system.measure(role, benchmark, SWEEP_STEPS)
+        scores = system.measure(role, benchmark, system.fewest)
         moved = transitions(right(drafter), right(scores))
         tokens = sum(len(sample.trace.masked) for sample in scores.samples if sample.trace is not None)
         hidden = sum(sum(sample.trace.masked) for sample in scores.samples if sample.trace is not None)
@@ -166,5 +163,5 @@ def sweep(system: LiveSystem, benchmark: str) -> list[tuple[str, Mapping[str, st
     return rows
 
 
-def _steps(role: str) -> int | None:
-    return None if role == DRAFTER else STEPS
+def _steps(system: LiveSystem, role: str) -> int | None:
+    return None if role == DRAFTER else system.most

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from audits.verdicts import Verdict
     from protocols.scores import Scores
 
-STEPS = 8
-"""The budget at which the paper finds the lift (section 4.1)."""
 CONTROLS = ("structure", "content", "random", "low-entropy")
 """Scaffolds compared at equal count of kept tokens."""
 ANSWER_FORM = {
@@ -33,7 +31,9 @@ _DOES_NOT_PARSE = (Failure.SYNTAX, Failure.INDENTATION)
 
 def lift(system: LiveSystem, benchmarks: Sequence[str]) -> list[Verdict]:
     """Compare pipeline and refiner alone at few steps, Holm-adjusted over the benchmarks, in their order."""
-    pairs = [(system.measure(PIPELINE, b, STEPS), system.measure(REFINER, b, STEPS)) for b in benchmarks]
+    pairs = [
+        (system.measure(PIPELINE, b, system.fewest), system.measure(REFINER, b, system.fewest)) for b in benchmarks
+    ]
     found = [paired(first, second) for first, second in pairs]
     verdicts = []
     for (pipeline, refiner), comparison, adjusted in zip(
@@ -46,7 +46,7 @@ def lift(system: LiveSystem, benchmarks: Sequence[str]) -> list[Verdict]:
             conclude(
                 comparison,
                 claim_id="scaffold-lift",
-                system=f"{system.name} against its refiner, S={STEPS}",
+                system=f"{system.name} against its refiner, S={system.fewest}",
                 benchmark=pipeline.benchmark,
                 reason=reason,
                 signature=pipeline.signature,
@@ -58,12 +58,12 @@ def lift(system: LiveSystem, benchmarks: Sequence[str]) -> list[Verdict]:
 
 def control(system: LiveSystem, benchmark: str, claim_id: str, kept: str, against: str) -> Verdict:
     """Compare two controlled scaffolds that keep the same number of draft tokens."""
-    first = system.measure(system.warm_start(kept), benchmark, STEPS)
-    second = system.measure(system.warm_start(against), benchmark, STEPS)
+    first = system.measure(system.warm_start(kept), benchmark, system.fewest)
+    second = system.measure(system.warm_start(against), benchmark, system.fewest)
     return conclude(
         paired(first, second),
         claim_id=claim_id,
-        system=f"{system.name}, {kept} against {against}, S={STEPS}",
+        system=f"{system.name}, {kept} against {against}, S={system.fewest}",
         benchmark=benchmark,
         reason=f"{first.correct} of {first.n} with {kept} kept, {second.correct} with as many {against} tokens",
         signature=first.signature,
@@ -72,7 +72,7 @@ def control(system: LiveSystem, benchmark: str, claim_id: str, kept: str, agains
 
 def structural_failures(system: LiveSystem, benchmark: str) -> Verdict | None:
     """Judge what share of the lone refiner's failures are of form; ``None`` where nothing failed."""
-    scores = system.measure(REFINER, benchmark, STEPS)
+    scores = system.measure(REFINER, benchmark, system.fewest)
     failed = [sample.score.failure for sample in scores.samples if sample.score.failure is not None]
     if not failed:
         return None
@@ -82,7 +82,7 @@ def structural_failures(system: LiveSystem, benchmark: str) -> Verdict | None:
         structural,
         len(failed),
         claim_id="structural-failures",
-        system=f"{system.name}'s refiner, S={STEPS}",
+        system=f"{system.name}'s refiner, S={system.fewest}",
         benchmark=benchmark,
         reason=told,
         signature=scores.signature,
@@ -95,7 +95,7 @@ def copied_answers(system: LiveSystem, benchmark: str) -> Verdict | None:
     Returns:
         The verdict; ``None`` where no right answer can be traced to kept or hidden tokens.
     """
-    scores = system.measure(PIPELINE, benchmark, STEPS)
+    scores = system.measure(PIPELINE, benchmark, system.fewest)
     form = ANSWER_FORM.get(benchmark, "")
     hidden = [
         answer_hidden(sample.trace, form)
@@ -109,7 +109,7 @@ def copied_answers(system: LiveSystem, benchmark: str) -> Verdict | None:
         known.count(False),
         len(known),
         claim_id="answers-copied",
-        system=f"{system.name}, S={STEPS}",
+        system=f"{system.name}, S={system.fewest}",
         benchmark=benchmark,
         reason=f"of {len(known)} right answers {known.count(False)} stood in the draft and were never hidden",
         signature=scores.signature,

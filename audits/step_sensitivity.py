@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from audits.live_systems import PIPELINE, REFINER
+from audits.live_systems import PIPELINE, REFINER, MissingCapabilityError
 from audits.live_verdicts import conclude, paired
 from audits.statistics import judge
 from audits.statistics.judging import ALPHA
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
     from audits.verdicts import Verdict
     from protocols.scores import Scores
 
-STEPS = (8, 64)
-"""Nominal budgets: the fewest and the most of the paper's tables."""
-
 
 def swing(system: LiveSystem, benchmark: str, role: str) -> Verdict:
     """Compare the best with the worst number of steps; the interval allows for every pair they were chosen from."""
-    cells = {steps: system.measure(role, benchmark, steps) for steps in STEPS}
-    best = max(STEPS, key=lambda steps: cells[steps].correct)
-    worst = min(STEPS, key=lambda steps: cells[steps].correct)
-    level = 1 - ALPHA / len(list(combinations(STEPS, 2)))
+    _require_two(system)
+    cells = {steps: system.measure(role, benchmark, steps) for steps in system.steps}
+    best = max(system.steps, key=lambda steps: cells[steps].correct)
+    worst = min(system.steps, key=lambda steps: cells[steps].correct)
+    level = 1 - ALPHA / len(list(combinations(system.steps, 2)))
     told = ", ".join(f"{scores.correct} at S={steps}" for steps, scores in cells.items())
     return conclude(
         paired(cells[best], cells[worst], level=level),
         claim_id="step-swing",
         system=system.name if role == PIPELINE else f"{system.name}'s {role}",
         benchmark=benchmark,
-        reason=f"of {cells[best].n} problems: {told}; interval at {100 * level:.1f} % for the best of {len(STEPS)}",
+        reason=f"of {cells[best].n} problems: {told}; "
+        f"interval at {100 * level:.1f} % for the best of {len(system.steps)}",
         signature=cells[best].signature,
     )
 
 
 def reversal(system: LiveSystem, benchmark: str) -> Verdict:
     """Ask whether pipeline and refiner change places between the fewest and the most steps, with evidence for both."""
-    few, many = STEPS[0], STEPS[-1]
+    _require_two(system)
+    few, many = system.fewest, system.most
     first, last = (
         paired(system.measure(PIPELINE, benchmark, steps), system.measure(REFINER, benchmark, steps))
         for steps in (few, many)
@@ -62,6 +62,13 @@ def reversal(system: LiveSystem, benchmark: str) -> Verdict:
     if verdict.outcome is Outcome.REPRODUCED and lead is not Outcome.REPRODUCED:
         return replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=f"{verdict.reason}; the lead may be noise")
     return verdict
+
+
+def _require_two(system: LiveSystem) -> None:
+    if len(system.steps) < 2:
+        raise MissingCapabilityError(
+            f"{system.name!r} is measured at S={system.fewest} only; a comparison of step counts needs two (--steps 8,64)"
+        )
 
 
 def figures(scores: Scores) -> Mapping[str, str]:

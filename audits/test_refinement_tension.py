@@ -25,10 +25,10 @@ def test_pipeline_is_below_its_better_component(live: Live, record_verdict: Reco
     verdict = audit.tension(live.system, live.family)[live.family.index(live.benchmark)]
     if live.system.has_part(DRAFTER):
         cells = dict(audit.flow(live.system, live.benchmark))
-        vain = audit.masked_share_in_right_drafts(live.measure(DRAFTER, None), live.measure(PIPELINE, audit.STEPS))
+        vain = audit.masked_share_in_right_drafts(live.measure(DRAFTER, None), live.measure(PIPELINE, live.system.most))
         if vain is not None:
             cells["hidden tokens of right drafts"] = f"{100 * vain[0] / vain[1]:.0f} %"
-        record_row(f"problems solved and moved, S={audit.STEPS}", f"{live.system.name}, {live.benchmark}", cells)
+        record_row(f"problems solved and moved, S={live.system.most}", f"{live.system.name}, {live.benchmark}", cells)
     record_verdict(verdict)
 
 
@@ -50,5 +50,5 @@ def test_adaptive_k_helps(live: Live, record_verdict: Record, record_row: Row) -
     verdict = audit.adaptive(live.system, live.benchmark)
     if live.system.has_part(DRAFTER):
         for name, cells in audit.sweep(live.system, live.benchmark):
-            record_row(f"masks at S={audit.SWEEP_STEPS}, {live.system.name}, {live.benchmark}", name, cells)
+            record_row(f"masks at S={live.system.fewest}, {live.system.name}, {live.benchmark}", name, cells)
     record_verdict(verdict)

@@ -26,7 +26,7 @@ def test_warm_start_lifts_at_few_steps(live: Live, record_verdict: Record, recor
     code = live.system.benchmark(live.benchmark).kind == "code"
     for role in (DRAFTER, REFINER, PIPELINE):
         if live.system.has_part(role):
-            cells = audit.decomposition(live.measure(role, None if role == DRAFTER else audit.STEPS), code=code)
+            cells = audit.decomposition(live.measure(role, None if role == DRAFTER else live.system.fewest), code=code)
             record_row(_title(live), f"{live.system.name} {role}", cells)
     record_verdict(verdict)
 
@@ -36,7 +36,7 @@ def test_warm_start_lifts_at_few_steps(live: Live, record_verdict: Record, recor
 def test_structure_lifts_more_than_chance(live: Live, record_verdict: Record, record_row: Row) -> None:
     """The control that the paper's section 5 asks for: the same number of kept tokens, chosen differently."""
     for scaffold in audit.CONTROLS:
-        scores = live.measure(live.system.warm_start(scaffold), audit.STEPS)
+        scores = live.measure(live.system.warm_start(scaffold), live.system.fewest)
         record_row(_title(live), f"{live.system.name} keeping {scaffold}", audit.decomposition(scores, code=True))
     record_verdict(audit.control(live.system, live.benchmark, "structure-lifts", "structure", "random"))
 
@@ -72,4 +72,6 @@ def test_right_answers_are_copied_from_the_draft(live: Live, record_verdict: Rec
 
 
 def _title(live: Live) -> str:
-    return f"percent of {len(live.system.benchmark(live.benchmark).problems)} at S={audit.STEPS}, {live.benchmark}"
+    return (
+        f"percent of {len(live.system.benchmark(live.benchmark).problems)} at S={live.system.fewest}, {live.benchmark}"
+    )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def test_accuracy_swings_with_steps(live: Live, role: str, record_verdict: Record, record_row: Row) -> None:
     """More than 30 points between step counts, nominal steps beside executed passes."""
     verdict = audit.swing(live.system, live.benchmark, role)
-    for steps in audit.STEPS:
+    for steps in live.system.steps:
         cells = audit.figures(live.measure(role, steps))
         record_row(f"accuracy against steps, {live.benchmark}", f"{live.system.name} {role}, S={steps}", cells)
     record_verdict(verdict)
