@@ -22,7 +22,7 @@ from specref_core.generator import Budget, HasComponents, MonteCarlo
 from specref_core.loading import check_generator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from protocols.problems import Problem
     from protocols.scores import Scores
@@ -122,6 +122,11 @@ class LiveSystem:
     def most(self) -> int:
         """The most steps it is measured at: where neither part can be helped by more."""
         return self.steps[-1]
+
+    @property
+    def cells(self) -> Mapping[tuple[str, str, int | None], Scores]:
+        """What this process has measured so far, by part, benchmark and nominal steps."""
+        return self._cells
 
     def of_kind(self, *kinds: str) -> tuple[str, ...]:
         """Return the benchmarks of these kinds."""
