@@ -67,7 +67,7 @@ def reversal(system: LiveSystem, benchmark: str) -> Verdict:
 def _require_two(system: LiveSystem) -> None:
     if len(system.steps) < 2:
         raise MissingCapabilityError(
-            f"{system.name!r} is measured at S={system.fewest} only; a comparison of step counts needs two (--steps 8,64)"
+            f"{system.name!r} is measured at S={system.fewest} only; comparing step counts takes two (--steps 8,64)"
         )
 
 

@@ -16,10 +16,19 @@ class WrittenSystem:
 
     name = "written"
 
-    def __init__(self, cells, traces=None):
+    def __init__(self, cells, traces=None, steps=(8, 64)):
         self.cells = cells
+        self.steps = steps
         self.traces = traces or {}
         self.asked = []
+
+    @property
+    def fewest(self):
+        return self.steps[0]
+
+    @property
+    def most(self):
+        return self.steps[-1]
 
     def has_part(self, role):
         return any(key[0] == role for key in self.cells)
