@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,7 @@ class LiveSystem:
         batch_size: prompts a call.
         post_processing: from completion to program.
         steps: nominal budgets that it is measured at, in rising order.
+        progress: called with role, benchmark and status for every sample that has its verdict, for long runs.
     """
 
     source: str
@@ -104,6 +105,7 @@ class LiveSystem:
     batch_size: int = 8
     post_processing: str = "extract"
     steps: tuple[int, ...] = STEPS
+    progress: Callable[[str, str, Status], None] | None = None
     _cells: dict[tuple[str, str, int | None], Scores] = field(default_factory=dict)
     _parts: dict[str, Generator] = field(default_factory=dict)
     _problems: dict[str, LiveBenchmark] = field(default_factory=dict)
@@ -175,15 +177,18 @@ class LiveSystem:
             raise MissingCapabilityError(
                 f"{self.name!r} has no {told}; add what specref_core.generator describes under Has… to enable this"
             )
-        start = WarmStart(self.pipeline, rule)
-        self._parts.setdefault(start.name, self._guarded(start))
-        return start.name
+        return self.add_part(WarmStart(self.pipeline, rule))
+
+    def add_part(self, part: Generator) -> str:
+        """Add a variant of the pipeline or of a component, known by its name, and return its role."""
+        self._parts.setdefault(part.name, self._guarded(part))
+        return part.name
 
     def measure(self, role: str, benchmark: str, steps: int | None) -> Scores:
         """Measure one cell, or return it as measured before.
 
         Args:
-            role: ``pipeline``, a component's, or one that :meth:`warm_start` returned.
+            role: ``pipeline``, a component's, or one that :meth:`warm_start` or :meth:`add_part` returned.
             benchmark: name.
             steps: nominal S; ``None`` for a part without steps.
 
@@ -191,24 +196,43 @@ class LiveSystem:
             MissingCapabilityError: the system has no such part.
             GeneratorError: the generator broke its contract.
         """
+        key = (role, benchmark, steps)
+        if key not in self._cells:
+            self._cells[key] = self._measure(role, benchmark, steps, seed=0)
+        return self._cells[key]
+
+    def repeat(self, role: str, benchmark: str, steps: int | None, *, seed: int) -> Scores:
+        """Measure a cell with another seed of the generator; a second call may measure again.
+
+        Args:
+            role: as for :meth:`measure`.
+            benchmark: name.
+            steps: nominal S.
+            seed: of the generator; :meth:`measure` uses 0.
+
+        Raises:
+            MissingCapabilityError: the system has no such part.
+            GeneratorError: the generator broke its contract.
+        """
+        return self._measure(role, benchmark, steps, seed=seed)
+
+    def _measure(self, role: str, benchmark: str, steps: int | None, *, seed: int) -> Scores:
         from protocols.measure import measure
         from protocols.scoring import ScoringSettings
 
-        key = (role, benchmark, steps)
-        if key not in self._cells:
-            part, chosen = self.part(role), self.benchmark(benchmark)
-            self._cells[key] = measure(
-                part,
-                chosen.problems,
-                budget=Budget(steps=steps, max_new_tokens=chosen.max_new_tokens),
-                ledger=self.ledger,
-                settings=ScoringSettings(
-                    pipeline=self.post_processing, workers=workers(), monte_carlo=MonteCarlo(ROUNDS, ROUNDS)
-                ),
-                batch_size=self.batch_size,
-                traces=True,
-            )
-        return self._cells[key]
+        part, chosen = self.part(role), self.benchmark(benchmark)
+        return measure(
+            part,
+            chosen.problems,
+            budget=Budget(steps=steps, max_new_tokens=chosen.max_new_tokens),
+            seeds=(seed,),
+            ledger=self.ledger,
+            settings=ScoringSettings(
+                pipeline=self.post_processing, workers=workers(), monte_carlo=MonteCarlo(ROUNDS, ROUNDS)
+            ),
+            batch_size=self.batch_size,
+            traces=True,
+        )
 
     def _component(self, role: str) -> Generator:
         if not isinstance(self.pipeline, HasComponents):

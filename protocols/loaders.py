@@ -190,7 +190,7 @@ def _hub_rows(benchmark: str, source: Benchmark) -> Iterator[Row]:
     other_ways = (
         f"give --data-dir or set ${DATA_VARIABLE} to a folder with the public files, or use the shipped records"
     )
-    if not _hub_answers():
+    if not hub_answers():
         raise InputError(f"{benchmark}: the hub is not reachable from here; {other_ways}")
     try:
         import datasets
@@ -204,7 +204,8 @@ def _hub_rows(benchmark: str, source: Benchmark) -> Iterator[Row]:
         ) from error
 
 
-def _hub_answers() -> bool:
+def hub_answers() -> bool:
+    """Tell within seconds whether the hub, or its cache where the hub is switched off, can be asked at all."""
     # `datasets` retries for half a minute before it admits that there is no network; one short request tells at once.
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return True  # its cache is asked instead, and a miss fails at once
