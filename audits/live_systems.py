@@ -232,6 +232,7 @@ class LiveSystem:
             ),
             batch_size=self.batch_size,
             traces=True,
+            progress=None if self.progress is None else partial(self.progress, role, benchmark),
         )
 
     def _component(self, role: str) -> Generator:
