@@ -22,8 +22,9 @@ from specref_core.generator import Budget, HasComponents, MonteCarlo
 from specref_core.loading import check_generator
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from protocols.measure import Status
     from protocols.problems import Problem
     from protocols.scores import Scores
     from specref_core.generator import Generator
