@@ -309,5 +309,6 @@ def _unpack_trace(stored: bytes) -> Trace:
             spans=tuple((start, end) for start, end in draft["spans"]),
             entropies=tuple(draft["entropies"]),
             vocab_size=draft["vocab_size"],
+            log_probs=tuple(draft.get("log_probs", ())),
         )
     return Trace(draft=draft, **{name: tuple(values) for name, values in plain.items()})

@@ -78,6 +78,7 @@ class Draft:
         spans: (n, 2) character offsets of each token in ``text``, half open; a token without text has an empty span.
         entropies: (n,) Shannon entropy of the full next-token distribution, nats.
         vocab_size: |V| of the drafter, the normaliser of Eq. 6 is log |V|.
+        log_probs: (n,) log-probability of each token under that same raw distribution, nats; empty where not known.
     """
 
     text: str
@@ -85,12 +86,18 @@ class Draft:
     spans: tuple[tuple[int, int], ...]
     entropies: tuple[float, ...]
     vocab_size: int
+    log_probs: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.token_ids) == len(self.spans) == len(self.entropies):
             raise InputError(
                 f"a draft needs one span and one entropy a token; got {len(self.token_ids)} tokens, "
                 f"{len(self.spans)} spans, {len(self.entropies)} entropies"
+            )
+        if len(self.log_probs) not in (0, len(self.token_ids)):
+            raise InputError(
+                f"a draft has one log-probability a token or none at all; got {len(self.log_probs)} for "
+                f"{len(self.token_ids)} tokens"
             )
 
 

@@ -1,4 +1,4 @@
-"""What is read from one next-token distribution: its entropy, and a token drawn from it."""
+"""What is read from one next-token distribution: its entropy, its log-probabilities, and a token drawn from it."""
 
 from __future__ import annotations
 
@@ -24,15 +24,35 @@ def shannon_entropy(logits: Tensor) -> Tensor:
     Raises:
         CheckpointError: the logits hold NaN or +inf, or nothing but ``-inf``.
     """
+    return checked_entropy(read(logits)[1])
+
+
+def read(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the log-probabilities and the entropy of each distribution, NaN where the logits are no numbers.
+
+    Args:
+        logits: (..., vocab) of any float dtype, raw.
+
+    Returns:
+        (..., vocab) float32 log-probabilities and (...,) float32 entropies, nats.
+    """
     log_p = torch.log_softmax(logits.float(), dim=-1)
-    entropy = torch.special.entr(log_p.exp()).sum(dim=-1)
+    # -p log p, which is 0 at p = 0.
+    return log_p, torch.special.entr(log_p.exp()).sum(dim=-1)
+
+
+def checked_entropy(entropy: Tensor) -> Tensor:
+    """Return entropies that are numbers, never below 0.
+
+    Raises:
+        CheckpointError: one of them is NaN.
+    """
     if torch.isnan(entropy).any():
         raise CheckpointError(
             "the model's logits are not finite numbers: its weights are damaged, or the dtype is too narrow for them "
             "(try dtype='float32')"
         )
-    result: Tensor = entropy.clamp_(min=0.0)
-    return result
+    return entropy.clamp(min=0.0)
 
 
 def choose(logits: Tensor, *, temperature: float, top_p: float, uniform: Tensor) -> Tensor:

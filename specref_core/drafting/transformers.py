@@ -1,7 +1,7 @@
 """Drafting with a causal language model of the transformers library (lines 1 and 2 of Algorithm 1).
 
 One loop of its own: left padding, explicit positions, a key-value cache, and of each step's logits nothing is kept but
-the chosen token and the entropy.
+the chosen token, its log-probability and the entropy.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from specref_core.alignment import require_encodable
 from specref_core.batching import Batches
 from specref_core.continuation import decode_continuation, encode_continuation
 from specref_core.cost import ModelShape, generation_flops
 from specref_core.drafting.checkpoint import load_causal_lm
-from specref_core.drafting.distribution import choose, shannon_entropy
-from specref_core.errors import CheckpointError, InputError
+from specref_core.drafting.distribution import checked_entropy, choose, read
+from specref_core.drafting.text_side import TextSide, by_length, end_ids
+from specref_core.errors import InputError
 from specref_core.fingerprint import settings_digest, tokenizer_digest, weights_digest
-from specref_core.generator import Draft
 from specref_core.seeding import row_seed
 
 if TYPE_CHECKING:
@@ -30,13 +29,13 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from specref_core.generator import Budget, LikelihoodRequest, LogLikelihood, MonteCarlo
+    from specref_core.generator import Budget, Draft, LikelihoodRequest, LogLikelihood, MonteCarlo
 
 # Logits of a teacher-forced slice: at most this many numbers at once (256 MB in float32).
 _LOGITS_AT_ONCE = 1 << 26
 
 
-class TransformersDrafter:
+class TransformersDrafter(TextSide):
     """A causal language model that drafts and knows how sure it was of each token.
 
     Args:
@@ -58,24 +57,23 @@ class TransformersDrafter:
         batch_size: int = 8,
         stop: Sequence[str] = (),
     ) -> None:
-        if tokenizer is None:
-            raise CheckpointError("the drafter has no tokenizer; load it from the model's own directory")
-        if not temperature >= 0:
-            raise InputError(f"temperature={temperature!r}: expected 0 (greedy) or more")
-        if not 0 < top_p <= 1:
-            raise InputError(f"top_p={top_p!r}: expected more than 0 and at most 1")
-        if isinstance(stop, str) or not all(stop):
-            raise InputError(f"stop={stop!r}: expected a sequence of non-empty strings")
-        self.model = model
-        self.tokenizer = tokenizer
-        self.temperature = temperature
-        self.top_p = top_p
-        self._batches = Batches(batch_size, "prompts")
-        self.stop = tuple(stop)
         config = model.config.get_text_config()
-        self.vocab_size = int(config.vocab_size)
-        self.context_window: int | None = getattr(config, "max_position_embeddings", None)
-        self.end_ids = _end_ids(model, tokenizer)
+        generation = getattr(model, "generation_config", None)
+        super().__init__(
+            tokenizer,
+            vocab_size=int(config.vocab_size),
+            context_window=getattr(config, "max_position_embeddings", None),
+            end_ids=end_ids(
+                getattr(generation, "eos_token_id", None),
+                getattr(model.config, "eos_token_id", None),
+                getattr(tokenizer, "eos_token_id", None),
+            ),
+            temperature=temperature,
+            top_p=top_p,
+            stop=stop,
+        )
+        self.model = model
+        self._batches = Batches(batch_size, "prompts")
         self._weights: str | None = None
         accepted = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in accepted
@@ -130,7 +128,7 @@ class TransformersDrafter:
             self._write(rows)
             return [self._finish(row) for row in rows]
 
-        drafts = self._batches.run(_by_length(encoded), write)
+        drafts = self._batches.run(by_length(encoded), write)
         return [drafts[i] for i in range(len(prompts))]
 
     def teacher_forced(
@@ -164,18 +162,18 @@ class TransformersDrafter:
 
         def score(batch: list[int]) -> list[Draft]:
             drafts = []
-            entropies = self._score([encoded[i] for i in batch], [targets[i] for i in batch])
-            for i, values in zip(batch, entropies, strict=True):
+            scored = self._score([encoded[i] for i in batch], [targets[i] for i in batch])
+            for i, (entropies, log_probs) in zip(batch, scored, strict=True):
                 if token_ids is None:
                     text, spans = texts[i], tokenized[i].spans
                 else:
                     hidden = self._hidden(targets[i])
                     decoded = decode_continuation(self.tokenizer, targets[i], context=encoded[i], hidden=hidden)
                     text, spans = decoded.text, decoded.spans
-                drafts.append(_draft(text, targets[i], spans, values, self.vocab_size))
+                drafts.append(self._draft(text, targets[i], spans, entropies, log_probs))
             return drafts
 
-        order = _by_length([[*before, *after] for before, after in zip(encoded, targets, strict=True)])
+        order = by_length([[*before, *after] for before, after in zip(encoded, targets, strict=True)])
         drafts = self._batches.run(order, score)
         return [drafts[i] for i in range(len(prompts))]
 
@@ -208,13 +206,16 @@ class TransformersDrafter:
         while True:
             logits, cache = self._forward(ids, mask, cache)
             logits = logits[:, -1]
-            entropies = shannon_entropy(logits).tolist()
+            log_p, entropies = read(logits)
             uniform = torch.tensor([row.stream.random() for row in rows], dtype=torch.float64)
-            chosen = choose(logits, temperature=self.temperature, top_p=self.top_p, uniform=uniform).tolist()
-            for row, token, entropy in zip(rows, chosen, entropies, strict=True):
+            tokens = choose(logits, temperature=self.temperature, top_p=self.top_p, uniform=uniform)
+            numbers = checked_entropy(entropies).tolist(), _at(log_p, tokens).tolist()
+            chosen = tokens.tolist()
+            for row, token, entropy, log_prob in zip(rows, chosen, *numbers, strict=True):
                 if not row.done:
                     row.tokens.append(token)
                     row.entropies.append(entropy)
+                    row.log_probs.append(log_prob)
                     row.done = token in self.end_ids or len(row.tokens) >= row.room or self._stopped(row.tokens)
             running = [i for i, row in enumerate(rows) if not row.done]
             if not running:
@@ -228,11 +229,12 @@ class TransformersDrafter:
             mask = torch.cat([mask, torch.ones(len(rows), 1, dtype=torch.int64)], dim=1)
 
     @torch.inference_mode()
-    def _score(self, prompts: list[list[int]], targets: list[list[int]]) -> list[list[float]]:
-        """Return the entropies before each target token, the logits taken slice by slice over the cache."""
-        whole = [[*prompt, *target][:-1] if target else prompt for prompt, target in zip(prompts, targets, strict=True)]
-        ids, mask = _left_padded(whole, self._pad_id())
-        width = ids.shape[1]
+    def _score(self, prompts: list[list[int]], targets: list[list[int]]) -> list[tuple[list[float], list[float]]]:
+        """Return the entropy before each target token and its log-probability, slice by slice over the cache."""
+        # The last token is predicted and never fed; a row without a target predicts nothing, so any token will do.
+        rows = [[*prompt, *(target or [0])] for prompt, target in zip(prompts, targets, strict=True)]
+        ids, mask = _left_padded(rows, self._pad_id())
+        width = ids.shape[1] - 1
         # Everything before the earliest target goes through at once; only its last position's logits are kept.
         first = width - max(max(len(target), 1) for target in targets)
         size = max(1, _LOGITS_AT_ONCE // (len(prompts) * self.vocab_size))
@@ -241,10 +243,16 @@ class TransformersDrafter:
         start, end = 0, first + 1
         while start < width:
             logits, cache = self._forward(ids[:, start:end], mask[:, :end], cache, keep=end - max(start, first))
-            pieces.append(shannon_entropy(logits[:, max(start, first) - end :]).cpu())
+            log_p, entropies = read(logits[:, max(start, first) - end :])
+            wanted = ids[:, max(start, first) + 1 : end + 1]
+            pieces.append(torch.stack([checked_entropy(entropies), _at(log_p, wanted)]).cpu())
             start, end = end, min(end + size, width)
-        entropies = torch.cat(pieces, dim=1)
-        return [row[len(row) - len(target) :].tolist() for row, target in zip(entropies, targets, strict=True)]
+        scored = torch.cat(pieces, dim=2)
+        found = []
+        for row, target in enumerate(targets):
+            entropies, log_probs = scored[:, row, scored.shape[2] - len(target) :].tolist()
+            found.append((entropies, log_probs))
+        return found
 
     def _forward(self, ids: Tensor, mask: Tensor, cache: Any, keep: int = 1) -> tuple[Tensor, Any]:
         """Return the logits of the last ``keep`` positions (more where the model cannot keep fewer) and the cache."""
@@ -264,47 +272,7 @@ class TransformersDrafter:
         return out.logits, out.past_key_values
 
     def _finish(self, row: _Row) -> Draft:
-        decoded = decode_continuation(self.tokenizer, row.tokens, context=row.prompt, hidden=self._hidden(row.tokens))
-        text, spans = decoded.text, decoded.spans
-        cuts = [place for place in (text.find(stop) for stop in self.stop) if place >= 0]
-        if cuts:
-            text, spans = text[: min(cuts)], np.minimum(spans, min(cuts))
-        return _draft(text, row.tokens, spans, row.entropies, self.vocab_size)
-
-    def _encode_prompts(self, prompts: Sequence[str]) -> list[list[int]]:
-        encoded = []
-        for i, prompt in enumerate(prompts):
-            if not isinstance(prompt, str):
-                raise InputError(f"prompt {i} is a {type(prompt).__name__}; expected str")
-            require_encodable(prompt, f"prompt {i}")
-            ids = list(self.tokenizer(prompt, verbose=False)["input_ids"]) if prompt else []
-            if not ids:
-                begin = getattr(self.tokenizer, "bos_token_id", None)
-                if begin is None:
-                    raise InputError(
-                        f"prompt {i} is empty and the drafter's tokenizer has no begin token to start from"
-                    )
-                ids = [begin]
-            if self.context_window is not None and len(ids) >= self.context_window:
-                raise InputError(
-                    f"prompt {i} has {len(ids)} tokens and the drafter's context window is {self.context_window}: "
-                    "no room is left for a draft; shorten the prompt or take a drafter with a longer window"
-                )
-            encoded.append(ids)
-        return encoded
-
-    def _room(self, prompt_length: int, wanted: int) -> int:
-        return wanted if self.context_window is None else min(wanted, self.context_window - prompt_length)
-
-    def _stopped(self, tokens: list[int]) -> bool:
-        if not self.stop:
-            return False
-        # A character has at most four byte tokens, so this many tokens hold any stop string that just ended.
-        tail = tokens[-4 * max(map(len, self.stop)) - 1 :]
-        return any(stop in decode_continuation(self.tokenizer, tail).text for stop in self.stop)
-
-    def _hidden(self, tokens: Sequence[int]) -> set[int]:
-        return self.end_ids if tokens and tokens[-1] in self.end_ids else set()
+        return self._as_draft(row.prompt, row.tokens, row.entropies, row.log_probs)
 
     def _pad_id(self) -> int:
         # Padded places are masked, so any id does; phi-2 has no pad token.
@@ -327,12 +295,8 @@ class _Row:
     room: int
     tokens: list[int] = field(default_factory=list)
     entropies: list[float] = field(default_factory=list)
+    log_probs: list[float] = field(default_factory=list)
     done: bool = False
-
-
-def _by_length(rows: list[list[int]]) -> list[int]:
-    """Return the positions of rows so that those of like length come together and little is padded."""
-    return sorted(range(len(rows)), key=lambda i: len(rows[i]))
 
 
 def _left_padded(rows: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:
@@ -343,22 +307,6 @@ def _left_padded(rows: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-def _draft(text: str, tokens: Sequence[int], spans: Any, entropies: Sequence[float], vocab_size: int) -> Draft:
-    return Draft(
-        text=text,
-        token_ids=tuple(tokens),
-        spans=tuple((int(start), int(end)) for start, end in spans),
-        entropies=tuple(entropies),
-        vocab_size=vocab_size,
-    )
-
-
-def _end_ids(model: Any, tokenizer: Any) -> set[int]:
-    """Return every id that ends a text, whichever of the checkpoint's files says so."""
-    generation = getattr(model, "generation_config", None)
-    named = [
-        getattr(generation, "eos_token_id", None),
-        getattr(model.config, "eos_token_id", None),
-        getattr(tokenizer, "eos_token_id", None),
-    ]
-    return {int(i) for entry in named if entry is not None for i in (entry if isinstance(entry, list) else [entry])}
+def _at(log_p: Tensor, tokens: Tensor) -> Tensor:
+    """Return (...,) the entries of (..., vocab) log-probabilities at (...,) tokens."""
+    return log_p.gather(-1, tokens.to(log_p.device)[..., None])[..., 0]

@@ -66,6 +66,7 @@ class TestCost:
         (lambda: MonteCarlo(batch=0), "batch=0"),
         (lambda: MonteCarlo(scheme="sobol"), "scheme='sobol'"),
         (lambda: Draft("a", (1,), ((0, 1),), (), 9), "1 tokens, 1 spans, 0 entropies"),
+        (lambda: Draft("a", (1,), ((0, 1),), (0.5,), 9, (-0.1, -0.2)), "got 2 for 1 tokens"),
         (lambda: Scaffold("ab", np.zeros((2, 2), int), np.zeros(1, bool)), "one mask flag a span"),
         (lambda: Scaffold("ab", np.zeros((2, 3), int), np.zeros(2, bool)), "one mask flag a span"),
     ],

@@ -37,6 +37,8 @@ class TestDraft:
             logits = full_logits(model, [*before, *draft.token_ids])[len(before) - 1 : -1]
             log_p = logits.log_softmax(-1)
             np.testing.assert_allclose(draft.entropies, -(log_p.exp() * log_p).sum(-1), atol=2e-5)
+            chosen = log_p.gather(-1, torch.tensor(draft.token_ids)[:, None])[:, 0]
+            np.testing.assert_allclose(draft.log_probs, chosen, atol=2e-5)
 
     def test_greedy_tokens_are_the_most_likely_ones(self, phi):
         model, tokenizer = phi
@@ -156,6 +158,7 @@ class TestTeacherForced:
         for one, other in zip(drafts, forced, strict=True):
             assert (one.text, one.spans, one.token_ids) == (other.text, other.spans, other.token_ids)
             np.testing.assert_allclose(one.entropies, other.entropies, atol=2e-5)
+            np.testing.assert_allclose(one.log_probs, other.log_probs, atol=2e-5)
 
     def test_slices_change_nothing(self, phi, monkeypatch):
         drafter = TransformersDrafter(*phi)
@@ -165,6 +168,7 @@ class TestTeacherForced:
         for one, other in zip(whole, drafter.teacher_forced(PROMPTS, texts), strict=True):
             assert one.text == other.text
             np.testing.assert_allclose(one.entropies, other.entropies, atol=2e-5)
+            np.testing.assert_allclose(one.log_probs, other.log_probs, atol=2e-5)
 
     def test_spans_are_those_of_the_given_text(self, phi):
         draft = TransformersDrafter(*phi).teacher_forced(["x"], ["a 🙂"])[0]
