@@ -1,8 +1,8 @@
 """The judge: a pool of warm worker pairs that score programs against their problems' tests.
 
-Each worker is two processes. The *referee* (``referee.py``) holds the tests and compares answers; the *zygote*
-(``zygote.py``) forks one confined candidate for each program. The judge gives out work, watches the clock once more,
-and replaces a pair that was lost.
+Each worker (``worker.py``) is a pair of processes. The *referee* (``referee.py``) holds the tests and compares answers;
+the *zygote* (``zygote.py``) forks one confined candidate for each program. The judge gives out work, watches the clock
+once more, and replaces a pair that was lost.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from specref_core.errors import InputError, SpecRefError
 
 _HERE = Path(__file__).resolve().parent
 _START_SECONDS = 60.0
+_ENDING_SECONDS = 10.0
 _RUNS = 10  # of one program and its reference solution at most, in all ways and bindings
 _SLACK = 10.0
 """Seconds beyond a referee's own clock after which the judge gives up on the referee."""
@@ -73,12 +74,9 @@ class _Worker:
         self._folder = tempfile.mkdtemp(prefix="specref-")
         os.chmod(self._folder, 0o700)
         self.socket, judge_end = socket.socketpair()
-        referee_end, zygote_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         settings = {"memory": limits.memory, "processes": limits.processes, "ceiling": ceiling, "folder": self._folder}
-        referee_end.send(json.dumps(settings).encode())
-        with judge_end, referee_end, zygote_end:
-            self._zygote = _spawn("zygote.py", zygote_end)
-            self._referee = _spawn("referee.py", judge_end, referee_end)
+        with judge_end:
+            self._process = _spawn(judge_end, settings)
         self.level = ""
 
     def ready(self) -> str:
@@ -112,24 +110,26 @@ class _Worker:
 
     def close(self) -> None:
         """End the pair; everything the candidate left dies with it."""
-        self.socket.close()
-        for process in (self._referee, self._zygote):
-            process.kill()
-        for process in (self._referee, self._zygote):
-            process.wait()
+        self.socket.close()  # the worker's first process sees that, and ends the other two
+        try:
+            self._process.wait(_ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _spawn(script: str, *sockets: socket.socket) -> subprocess.Popen[bytes]:
-    descriptors = [s.fileno() for s in sockets]
+def _spawn(judge_end: socket.socket, settings: dict[str, Any]) -> subprocess.Popen[bytes]:
+    descriptor = judge_end.fileno()
+    script = str(_HERE / "worker.py")
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-X", "utf8", str(_HERE / script), *map(str, descriptors)],
+        [sys.executable, "-I", "-S", "-X", "utf8", script, str(descriptor), json.dumps(settings)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=None if os.environ.get("SPECREF_DEBUG") else subprocess.DEVNULL,
         env={},
         cwd="/",
-        pass_fds=descriptors,
+        pass_fds=[descriptor],
         start_new_session=True,
     )
 

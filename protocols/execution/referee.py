@@ -1,7 +1,6 @@
 """The judge's worker process: runs the tests, with a stand-in for the function under test, and reaches the verdict.
 
-Run as a script with ``python -I -S``; its arguments are the descriptors of the socket to the judge and of the control
-socket to the zygote. Tests and reference solutions come from the benchmark and are trusted with this process, though
+Forked by ``worker.py``. Tests and reference solutions come from the benchmark and are trusted with this process, though
 not with its time or memory: an alarm ends it where they would hang. The program under test never enters it.
 
 Names that tests need from the prompt or from the reference solution (``poly`` in HumanEval/32) are made by running both
@@ -10,17 +9,14 @@ here; the function under test is then replaced by its stand-in.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
 import signal
 import socket
-import sys
 import time
 from typing import Any
-
-if __name__ == "__main__":
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from protocols.execution import channel
 from protocols.execution.isolation import FAILED_TO_START
@@ -224,21 +220,12 @@ def _short(error: BaseException) -> str:
         return type(error).__name__
 
 
-def main() -> None:
-    """Serve the judge on the first descriptor with the zygote on the second."""
-    judge, control = (socket.socket(fileno=int(argument)) for argument in sys.argv[1:3])
-    for connection in (judge, control):
-        connection.set_inheritable(False)
+def serve(judge: socket.socket, control: socket.socket) -> None:
+    """Serve the judge on its socket, with the zygote on the control socket, until either closes."""
+    control.set_inheritable(False)
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the judge's to handle
     level = control.recv(65536)
     channel.send(judge, level)
-    try:
+    with contextlib.suppress(ZygoteLostError, channel.ChannelClosedError):
         Referee(judge, control).serve()
-    except (ZygoteLostError, channel.ChannelClosedError):
-        return
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """The warm process that forks candidates, one at a time, inside the room built for it.
 
-Run as a script by the judge with ``python -I -S``; its one argument is the descriptor of the control socket. It loads
-what programs commonly import, isolates itself as far as the machine allows, reports the level reached, and then serves:
+Forked by ``worker.py``. It loads what programs commonly import, isolates itself as far as the machine allows, reports
+the level reached, and then serves:
 
 * ``fork`` with a socket attached: start a candidate that speaks on that socket.
 * ``end``: kill everything that candidate left, clean its folder, report how it ended.
@@ -24,9 +24,6 @@ import struct
 import sys
 import time
 from typing import Any
-
-if __name__ == "__main__":
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from protocols.execution import candidate, kernel, landlock, namespaces
 from protocols.execution.isolation import FAILED_TO_START, level_of
@@ -247,15 +244,16 @@ def _tasks_of(user: int) -> int:
     return count
 
 
-def main() -> None:
-    """Set up from the first message on the control socket, report the level, serve."""
-    control = socket.socket(fileno=int(sys.argv[1]))
+def serve(control: socket.socket, settings: dict[str, Any]) -> None:
+    """Isolate this process, report the level on the control socket, and serve it until it closes.
+
+    Args:
+        control: the referee's; closing it ends the zygote.
+        settings: arguments of :class:`Zygote`.
+    """
     control.set_inheritable(False)
-    settings = json.loads(control.recv(65536))
-    sys.path.pop(0)
     for name in _COMMON:
         __import__(name)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the judge's to handle
     signal.signal(signal.SIGALRM, signal.SIG_IGN)  # rehearsals set timers; a candidate puts its own handler there
     try:
         zygote = Zygote(control, **settings)
@@ -267,7 +265,3 @@ def main() -> None:
     zygote.rehearse()
     control.send(json.dumps({"level": zygote.level}).encode())
     zygote.serve()
-
-
-if __name__ == "__main__":
-    main()
