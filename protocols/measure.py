@@ -1,9 +1,9 @@
 """Generator × benchmark × budget × seeds → scores: streamed to a ledger, resumable, shared between processes.
 
-Each round claims a batch of samples that nobody has scored, has the generator answer those without a stored completion,
-stores the answers, and hands the batch to the scorer, which judges it while the next batch is generated. Whatever a run
-stored, the next one finds: its result is read from the ledger alone, so that a run that was interrupted, shared or
-done at once gives the same scores.
+Each round claims a batch of samples that nobody has scored, has the engine answer those without a stored completion,
+stores the answers, and hands the batch to the scorer, which judges it while the next batches are generated. Whatever a
+run stored, the next one finds: its result is read from the ledger alone, so that a run that was interrupted, shared,
+spread over many workers or done at once gives the same scores.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from protocols.engines.engine import Engine, LocalEngine, Work
 from protocols.ledger import Ledger, SampleKey
 from protocols.score import Failure
 from protocols.scores import SampleScore, Scores
@@ -23,7 +24,6 @@ from protocols.scoring import Scorer, ScoringSettings, check_scoring, open_score
 from protocols.signature import Signature
 from specref_core.errors import GeneratorError, InputError
 from specref_core.generator import Budget
-from specref_core.loading import fingerprint
 
 if TYPE_CHECKING:
     import os
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 _WAIT_SECONDS = 0.05  # between looks at samples that another process is working on
 _DOUBTFUL = (Failure.KILLED, Failure.UNDECIDED)
-_BATCHES_AHEAD = 2  # generated and not yet scored: enough to keep both sides busy, few enough to lose little
+_BATCHES_AHEAD = 2  # a worker, generated and not yet scored: enough to keep both sides busy, few enough to lose little
+_LONG_WAIT_SECONDS = 1.0  # for an engine's next batch, where nothing else can happen meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Status:
 
 
 def measure(
-    generator: Generator,
+    generator: Generator | Engine,
     benchmark: str | Sequence[Problem],
     *,
     budget: Budget | None = None,
@@ -74,7 +75,7 @@ def measure(
     """Measure one generator on one benchmark at one budget.
 
     Args:
-        generator: what is measured.
+        generator: what is measured, in this process; or an open engine whose workers hold it (``protocols.engines``).
         benchmark: a known name, or the problems themselves (of one kind).
         budget: what one completion may cost.
         seeds: one completion a problem for each; ``generate`` receives the seed as it stands.
@@ -107,7 +108,7 @@ def measure(
 
 
 def sweep(
-    generator: Generator,
+    generator: Generator | Engine,
     benchmark: str | Sequence[Problem],
     *,
     budgets: Sequence[Budget],
@@ -150,8 +151,9 @@ def sweep(
     with ExitStack() as stack:
         book = ledger if isinstance(ledger, Ledger) else stack.enter_context(Ledger(ledger))
         scorer = stack.enter_context(open_scorer(problems, settings))
+        engine = generator if isinstance(generator, Engine) else LocalEngine(generator, scorer.produce)
         for budget in budgets:
-            run = _Run(generator, problems, budget, seeds, book, scorer, batch_size, traces, progress)
+            run = _Run(engine, problems, budget, seeds, book, scorer, settings, batch_size, traces, progress)
             try:
                 run.work()
             except BaseException:
@@ -177,16 +179,19 @@ class _Item:
 class _Run:
     """One budget's measurement."""
 
-    generator: Generator
+    engine: Engine
     problems: Sequence[Problem]
     budget: Budget
     seeds: Sequence[int]
     ledger: Ledger
     scorer: Scorer
+    settings: ScoringSettings
     batch_size: int
     traces: bool
     progress: Progress | None
     items: list[_Item] = field(default_factory=list)
+    in_flight: dict[int, tuple[list[_Item], list[_Item]]] = field(default_factory=dict)
+    under_way: deque[Future[None]] = field(default_factory=deque)
     scoring: str = ""
     stop: threading.Event = field(default_factory=threading.Event)
     tally: threading.Lock = field(default_factory=threading.Lock)
@@ -198,7 +203,7 @@ class _Run:
 
         settings = "|".join(f"{k}:{v}" for k, v in self.scorer.production_parts(self.budget).items())
         self.scoring = str(Signature.of(**self.scorer.scoring_parts()))
-        name, print_ = self.generator.name, fingerprint(self.generator)
+        name, print_ = self.engine.name, self.engine.fingerprint
         digests = [data_digest([problem]) for problem in self.problems]
         self.items = [
             _Item(problem, SampleKey(name, print_, problem.benchmark, digest, problem.task_id, settings, int(seed)))
@@ -212,33 +217,56 @@ class _Run:
         self._tell(0, 0)
         if not pending:
             return
-        under_way: deque[Future[None]] = deque()
         with ThreadPoolExecutor(1, thread_name_prefix="specref-scoring") as pool:
             try:
-                while pending or under_way:
-                    batch = self._claim(pending)
-                    if not batch:
-                        if under_way:
-                            under_way.popleft().result()
-                        elif pending:
-                            time.sleep(_WAIT_SECONDS)
-                        continue
-                    self._produce(batch)
-                    under_way.append(pool.submit(self._score, batch))
-                    while len(under_way) > _BATCHES_AHEAD or (under_way and under_way[0].done()):
-                        under_way.popleft().result()
+                while pending or self.in_flight or self.under_way:
+                    self._round(pending, pool)
             except GeneratorError:
-                for future in under_way:  # what was generated before is scored before the culprit is named
+                for future in self.under_way:  # what was generated before is scored before the culprit is named
                     future.result()
                 raise
             except BaseException:
                 self.stop.set()
-                for future in under_way:
+                for future in self.under_way:
                     future.cancel()
                 raise
             finally:
+                self.engine.forget()
                 for item in self.items:
                     self.ledger.release(item.key)
+
+    def _round(self, pending: deque[_Item], pool: ThreadPoolExecutor) -> None:
+        """Start a batch while the engine has room; else take in whatever is ready first."""
+        ahead = len(self.under_way) > _BATCHES_AHEAD * self.engine.width
+        if pending and self.engine.capacity and not ahead and (batch := self._claim(pending)):
+            self._start(batch, pool)
+            return
+        if self.in_flight or not self.engine.capacity:
+            wait = _WAIT_SECONDS if self.under_way or pending else _LONG_WAIT_SECONDS
+            if (made := self.engine.collect(timeout=wait)) is not None:
+                self._store(*made, pool)
+        elif self.under_way:
+            self.under_way.popleft().result()
+        elif pending:
+            time.sleep(_WAIT_SECONDS)
+        while self.under_way and self.under_way[0].done():
+            self.under_way.popleft().result()
+
+    def _start(self, batch: list[_Item], pool: ThreadPoolExecutor) -> None:
+        """Have the engine answer what has no stored completion; score a batch that lacks none."""
+        missing = [item for item in batch if self.ledger.find_completion(item.key) is None]
+        if not missing:
+            self.under_way.append(pool.submit(self._score, batch))
+            return
+        problems = tuple(item.problem for item in missing)
+        work = Work(problems, self.budget, missing[0].key.seed, self.settings, self.traces)
+        self.in_flight[work.number] = (batch, missing)
+        self.engine.submit(work)
+
+    def _store(self, work: Work, made: list[Completion], pool: ThreadPoolExecutor) -> None:
+        batch, missing = self.in_flight.pop(work.number)
+        self.ledger.add_completions((item.key, completion) for item, completion in zip(missing, made, strict=True))
+        self.under_way.append(pool.submit(self._score, batch))
 
     def scores(self) -> Scores:
         """Read what was scored from the ledger."""
@@ -253,7 +281,7 @@ class _Run:
                 SampleScore(item.problem.task_id, item.key.seed, completion.text, score, completion.cost, trace)
             )
         return Scores(
-            system=self.generator.name,
+            system=self.engine.name,
             benchmark=_name(self.problems),
             budget=self.budget,
             samples=tuple(samples),
@@ -300,21 +328,6 @@ class _Run:
                 batch.append(item)
         return batch
 
-    def _produce(self, batch: list[_Item]) -> None:
-        missing = [item for item in batch if self.ledger.find_completion(item.key) is None]
-        if not missing:
-            return
-        problems = [item.problem for item in missing]
-        try:
-            made = self.scorer.produce(self.generator, problems, budget=self.budget, seed=missing[0].key.seed)
-        except GeneratorError as error:
-            tasks = ", ".join(problem.task_id for problem in problems[:4]) + (", …" if len(problems) > 4 else "")
-            raise GeneratorError(f"{error} (while answering {tasks}; earlier samples are kept)") from error
-        self.ledger.add_completions(
-            (item.key, completion if self.traces else _without_trace(completion))
-            for item, completion in zip(missing, made, strict=True)
-        )
-
     def _score(self, batch: list[_Item]) -> None:
         # Behind these two verdicts may stand an operator or the system's memory killer, who ended a program or a
         # grading process; only a second one counts.
@@ -349,12 +362,6 @@ class _Run:
             status = Status(self.budget, self.done, self.correct, len(self.items))
         if self.progress is not None:
             self.progress(status)
-
-
-def _without_trace(completion: Completion) -> Completion:
-    from dataclasses import replace
-
-    return replace(completion, trace=None)
 
 
 def _name(problems: Sequence[Problem]) -> str:

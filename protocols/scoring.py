@@ -164,6 +164,20 @@ def continue_prompts(
     return generate(generator, prompts, budget=budget, seed=seed)
 
 
+def produce(
+    generator: Generator, problems: Sequence[Problem], *, budget: Budget, seed: int, settings: ScoringSettings
+) -> list[Completion]:
+    """Do the production half of whatever protocol the problems have: for a process that generates and does not judge.
+
+    Raises:
+        InputError: the generator lacks what the protocol needs.
+        GeneratorError: it broke its contract.
+    """
+    if isinstance(problems[0], ChoiceProblem):
+        return ChoiceScorer(settings).produce(generator, problems, budget=budget, seed=seed)
+    return continue_prompts(generator, problems, budget=budget, seed=seed)
+
+
 @dataclass(frozen=True, slots=True)
 class CodeScorer:
     """Protocol A: the completion becomes a program, the program is executed."""
