@@ -17,7 +17,10 @@ from audits.statistics import (
     decide,
     judge,
     n_needed_scaling,
-    n_needed_share,
+    n_to_decide_paired,
+    n_to_decide_share,
+    share_p_value,
+    tango_p_value,
 )
 from audits.statistics.comparison import LEVEL
 from audits.statistics.judging import ALPHA
@@ -62,6 +65,7 @@ def conclude(
     """Judge a difference of shares by its claim's margin; see the module's docstring for the third answer.
 
     At few discordant pairs a score interval can leave 0 where the exact test still doubts; then nothing is reproduced.
+    The verdict's p-value is that of the claim's margin: exact McNemar at 0, Tango's score test elsewhere.
     """
     about = claim(claim_id)
     margin = about.margin / 100
@@ -77,25 +81,35 @@ def conclude(
         adjusted_p=adjusted_p,
         worthwhile=WORTHWHILE,
     )
-    if verdict.outcome is Outcome.REPRODUCED and comparison.p_value > ALPHA:
-        ends = (comparison.effect, comparison.low, comparison.high)
-        return replace(
-            verdict,
-            outcome=Outcome.INCONCLUSIVE,
-            n_needed=max(comparison.n + 1, n_needed_scaling(*ends, comparison.n, floor=WORTHWHILE) or 0),
-            reason=f"{verdict.reason}; the exact test does not exclude chance (p={comparison.p_value:.2g})",
-        )
-    return _excluded(verdict, comparison, margin, about.direction)
+    if margin and about.direction and comparison.discordant is not None:
+        at_margin = tango_p_value(*comparison.discordant, comparison.n, about.direction * margin)
+        verdict = replace(verdict, p_value=at_margin)
+    if verdict.outcome is Outcome.REPRODUCED and about.direction and not margin and comparison.p_value > ALPHA:
+        doubt = f"the exact test does not exclude chance (p={comparison.p_value:.2g})"
+        verdict = replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=f"{verdict.reason}; {doubt}")
+    else:
+        verdict = _excluded(verdict, comparison, margin, about.direction)
+    if verdict.outcome is not Outcome.INCONCLUSIVE:
+        return verdict
+    demanded = ALPHA
+    if adjusted_p and 0 < comparison.p_value < adjusted_p:
+        demanded = ALPHA * comparison.p_value / adjusted_p
+    return replace(verdict, n_needed=_pairs_needed(comparison, margin, about.direction, demanded))
 
 
 def conclude_share(
     count: int, n: int, *, claim_id: str, system: str, benchmark: str, reason: str, signature: object
 ) -> Verdict:
-    """Judge a share by its claim's margin, with an exact interval; n is at least 1."""
+    """Judge a share by its claim's margin, with an exact interval; n is at least 1.
+
+    The verdict's p-value is that of the exact binomial test at the claim's margin.
+    """
     about = claim(claim_id)
     margin, interval = about.margin / 100, clopper_pearson(count, n)
-    found = Comparison(count / n, interval.low, interval.high, float("nan"), n, "Clopper-Pearson interval")
-    return decide(
+    directed = about.direction != 0 and 0 < margin < 1
+    p_value = share_p_value(count, n, margin) if directed else float("nan")
+    found = Comparison(count / n, interval.low, interval.high, p_value, n, "Clopper-Pearson interval")
+    verdict = decide(
         found,
         claim=claim_id,
         system=system,
@@ -105,13 +119,30 @@ def conclude_share(
         reason=reason,
         signature=str(signature),
         worthwhile=WORTHWHILE,
-        n_needed=n_needed_share(count / n, margin) if margin else None,
     )
+    if verdict.outcome is not Outcome.INCONCLUSIVE or not directed:
+        return verdict
+    needed = n_to_decide_share(count / n, margin, direction=about.direction)
+    return verdict if needed is None else replace(verdict, n_needed=max(n + 1, needed))
+
+
+def _pairs_needed(found: Comparison, margin: float, direction: int, alpha: float) -> int | None:
+    """Return the n at which this effect is decided; at an effect on the margin, one that lies WORTHWHILE beyond it."""
+    aimed = direction * margin
+    spread = n_needed_scaling(found.effect, found.low, found.high, found.n, margin=aimed, floor=WORTHWHILE)
+    if direction == 0 or found.discordant is None:
+        needed = spread
+    else:
+        b, c = found.discordant if direction == 1 else found.discordant[::-1]
+        needed = (
+            n_to_decide_paired(b / found.n, c / found.n, margin=margin, worthwhile=WORTHWHILE, alpha=alpha) or spread
+        )
+    return None if needed is None else max(found.n + 1, needed)
 
 
 def _excluded(verdict: Verdict, found: Comparison, margin: float, direction: int) -> Verdict:
     """Turn an inconclusive verdict into *not reproduced* where an effect worth knowing of is excluded."""
-    if verdict.outcome is not Outcome.INCONCLUSIVE or margin:
+    if verdict.outcome is not Outcome.INCONCLUSIVE or margin or not direction:
         return verdict
     ends = (found.effect, found.low, found.high)
     beyond = judge(*ends, direction=direction) is Outcome.REPRODUCED  # held back by Holm only

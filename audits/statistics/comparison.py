@@ -45,6 +45,7 @@ class Comparison:
         p_value: two-sided; NaN where the procedure has no test.
         n: problems or pairs behind it; of two unequal groups the smaller.
         test: names of test and interval, for a verdict.
+        discordant: (only first solved, only second solved) of a paired comparison; ``None`` elsewhere.
     """
 
     effect: float
@@ -53,10 +54,12 @@ class Comparison:
     p_value: float
     n: int
     test: str
+    discordant: tuple[int, int] | None = None
 
     def reversed(self) -> Comparison:
         """Return second minus first."""
-        return Comparison(-self.effect, -self.high, -self.low, self.p_value, self.n, self.test)
+        swapped = None if self.discordant is None else (self.discordant[1], self.discordant[0])
+        return Comparison(-self.effect, -self.high, -self.low, self.p_value, self.n, self.test, swapped)
 
 
 def check_count(successes: int, n: int) -> None:

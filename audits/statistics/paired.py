@@ -87,7 +87,26 @@ def compare_paired(first: Sequence[bool], second: Sequence[bool], *, level: floa
         p_value=mcnemar_exact(only_first, only_second),
         n=n,
         test="exact McNemar, Tango interval",
+        discordant=(only_first, only_second),
     )
+
+
+def tango_p_value(only_first: int, only_second: int, n: int, delta: float) -> float:
+    """Return the two-sided p-value of Tango's score test of one paired difference.
+
+    It is at most 1 - level exactly where :func:`paired_interval` at that level leaves ``delta`` out.
+
+    Args:
+        only_first: pairs that only the first system solved.
+        only_second: pairs that only the second system solved.
+        n: all pairs.
+        delta: (share of first) - (share of second) under test, in (-1, 1).
+
+    Raises:
+        InputError: counts are impossible.
+    """
+    _check_discordant(only_first, only_second, n)
+    return float(2 * stats.norm.sf(abs(_tango_score(only_first, only_second, n, delta))))
 
 
 def _tango_score(b: int, c: int, n: int, delta: float) -> float:

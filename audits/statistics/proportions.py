@@ -53,6 +53,24 @@ def clopper_pearson(successes: int, n: int, *, level: float = LEVEL) -> Interval
     return Interval(low, high, level)
 
 
+def share_p_value(successes: int, n: int, share: float) -> float:
+    """Return the two-sided p-value of the exact binomial test of one share, both tails counted alike.
+
+    It is at most 1 - level exactly where :func:`clopper_pearson` at that level leaves ``share`` out.
+
+    Args:
+        successes: problems solved.
+        n: problems.
+        share: under test, in (0, 1).
+
+    Raises:
+        InputError: the counts are impossible.
+    """
+    check_count(successes, n)
+    tails = stats.binom.cdf(successes, n, share), stats.binom.sf(successes - 1, n, share)
+    return float(min(1.0, 2 * min(tails)))
+
+
 @cache
 def _normal_quantile(level: float) -> float:
     return float(stats.norm.ppf(0.5 + level / 2))
