@@ -22,7 +22,7 @@ from specref_core.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
-pytest_plugins = ["audits.live_plugin"]
+pytest_plugins = ["audits.full_plugin", "audits.live_plugin", "audits.report.recording", "audits.family_plugin"]
 
 AUDITS = Path(__file__).resolve().parent
 MODES = ("reproduce", "guard")
@@ -167,7 +167,9 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def record_verdict(request: pytest.FixtureRequest) -> Callable[[Verdict], None]:
+def record_verdict(
+    request: pytest.FixtureRequest, correct_in_family: Callable[[Verdict], Verdict]
+) -> Callable[[Verdict], None]:
     """Return the function that ends an audit: it records a verdict, then passes, skips, xfails or fails the test.
 
     The test carries ``@pytest.mark.source(name)``. Own sources, reproduce mode: reproduced passes, not reproduced
@@ -181,6 +183,7 @@ def record_verdict(request: pytest.FixtureRequest) -> Callable[[Verdict], None]:
     config = request.config
 
     def record(verdict: Verdict) -> None:
+        verdict = correct_in_family(verdict)
         hazard = claim(verdict.claim).hazard
         request.node.user_properties.append((PROPERTY, {**verdict.as_dict(), "source": source}))
         if config.getoption("--mode") == "guard":
