@@ -108,6 +108,7 @@ class LiveSystem:
     steps: tuple[int, ...] = STEPS
     progress: Callable[[str, str, Status], None] | None = None
     _cells: dict[tuple[str, str, int | None], Scores] = field(default_factory=dict)
+    _repeats: dict[tuple[object, ...], Scores] = field(default_factory=dict)
     _parts: dict[str, Generator] = field(default_factory=dict)
     _problems: dict[str, LiveBenchmark] = field(default_factory=dict)
 
@@ -203,37 +204,54 @@ class LiveSystem:
         """
         key = (role, benchmark, steps)
         if key not in self._cells:
-            self._cells[key] = self._measure(role, benchmark, steps, seed=0)
+            self._cells[key] = self._measure(role, benchmark, steps)
         return self._cells[key]
 
-    def repeat(self, role: str, benchmark: str, steps: int | None, *, seed: int) -> Scores:
-        """Measure a cell with another seed of the generator; a second call may measure again.
+    def repeat(
+        self, role: str, benchmark: str, *, seed: int, monte_carlo: MonteCarlo | None = None, first: int | None = None
+    ) -> Scores:
+        """Rank the choices of a benchmark with another seed, or with other mask draws.
 
         Args:
             role: as for :meth:`measure`.
-            benchmark: name.
-            steps: nominal S.
-            seed: of the generator; :meth:`measure` uses 0.
+            benchmark: one of choices.
+            seed: of the mask draws; :meth:`measure` uses 0.
+            monte_carlo: mask draws; those of :meth:`measure` by default.
+            first: measure the first so many problems only.
 
         Raises:
             MissingCapabilityError: the system has no such part.
             GeneratorError: the generator broke its contract.
         """
-        return self._measure(role, benchmark, steps, seed=seed)
+        key = (role, benchmark, seed, monte_carlo, first)
+        if key not in self._repeats:
+            self._repeats[key] = self._measure(role, benchmark, None, seed=seed, monte_carlo=monte_carlo, first=first)
+        return self._repeats[key]
 
-    def _measure(self, role: str, benchmark: str, steps: int | None, *, seed: int) -> Scores:
+    def _measure(
+        self,
+        role: str,
+        benchmark: str,
+        steps: int | None,
+        *,
+        seed: int = 0,
+        monte_carlo: MonteCarlo | None = None,
+        first: int | None = None,
+    ) -> Scores:
         from protocols.measure import measure
         from protocols.scoring import ScoringSettings
 
         part, chosen = self.part(role), self.benchmark(benchmark)
         return measure(
             part,
-            chosen.problems,
+            chosen.problems[:first],
             budget=Budget(steps=steps, max_new_tokens=chosen.max_new_tokens),
             seeds=(seed,),
             ledger=self.ledger,
             settings=ScoringSettings(
-                pipeline=self.post_processing, workers=workers(), monte_carlo=MonteCarlo(ROUNDS, ROUNDS)
+                pipeline=self.post_processing,
+                workers=workers(),
+                monte_carlo=monte_carlo or MonteCarlo(ROUNDS, ROUNDS),
             ),
             batch_size=self.batch_size,
             traces=True,

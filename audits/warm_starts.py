@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from specref_core.generator import Budget, Completion, Generator
+    from specref_core.generator import Budget, Completion, Draft, Generator, Projection
 
 KEPT_PERCENT = 40.0
 """Share of a draft that every controlled scaffold keeps at most: what k = 60 leaves (paper, section 3.1)."""
@@ -50,10 +50,16 @@ class WarmStart:
         scaffolds = []
         for prompt, draft in zip(prompts, drafts, strict=True):
             seen = self._pipeline.project(draft)
-            masked = self._mask(draft.text, seen.spans, seen.scores, row_seed(seed, prompt, "scaffold"))
+            scores = self.scores(draft, seen)
+            masked = self._mask(draft.text, seen.spans, scores, row_seed(seed, prompt, "scaffold"))
             scaffolds.append(Scaffold(draft.text, seen.spans, masked))
         refined: list[Completion] = self._pipeline.refine(prompts, scaffolds, budget=budget, seed=seed)
         return refined
+
+    def scores(self, draft: Draft, seen: Projection) -> NDArray[np.float64]:
+        """Return (n,) scores of the refiner's tokens: the pipeline's own; a variant may transfer them otherwise."""
+        del draft
+        return seen.scores
 
     def fingerprint(self) -> str:
         """Name the pipeline and the rule."""
