@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from audits import full_plugin
 from audits.claims import claim
 from specref_core.errors import CheckpointError, GeneratorError, InputError, SpecRefError
 
@@ -60,7 +61,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="benchmark for --generator, may be repeated; default: humaneval, gsm8k and arc_challenge",
+        help="benchmark for --generator or -m gpu, may be repeated; default: humaneval, gsm8k and arc_challenge",
     )
     group.addoption(
         "--call-limit",
@@ -79,8 +80,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "benchmarks(kind, ...): kinds of benchmarks of a live audit")
     config.stash[_SYSTEMS] = {}
     named = config.getoption("--benchmark")
-    if named and config.getoption("--generator") is None:
-        raise pytest.UsageError("--benchmark chooses what --generator is measured on: name a generator too")
+    if named and config.getoption("--generator") is None and not full_plugin.wanted(config):
+        raise pytest.UsageError("--benchmark chooses what --generator is measured on: name a generator too (or -m gpu)")
     if named:
         from audits.live_systems import KIND_OF
 
@@ -90,17 +91,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run live audits on the embedded pair, and on the generator of ``--generator`` where one is named."""
+    """Run live audits on the embedded pair, on the generator of ``--generator``, and under ``-m gpu`` the full pair."""
     own = metafunc.config.getoption("--generator") is not None
-    sources = ["nano", "custom"] if own else ["nano"]
+    sources = ["nano", *(["custom"] if own else []), *(["full"] if full_plugin.wanted(metafunc.config) else [])]
     if "live_system" in metafunc.fixturenames:
-        systems = [pytest.param(source, marks=pytest.mark.source(source), id=source) for source in sources]
+        systems = [pytest.param(source, marks=_marks(source), id=source) for source in sources]
         metafunc.parametrize("live_system", systems, indirect=True)
     if "live" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("benchmarks")
         kinds = _GENERATIVE if marker is None else marker.args
         cells = [
-            pytest.param((source, name, names), marks=pytest.mark.source(source), id=f"{source}-{name}")
+            pytest.param((source, name, names), marks=_marks(source), id=f"{source}-{name}")
             for source in sources
             for names in [_benchmarks(metafunc.config, source, kinds)]
             for name in names
@@ -136,10 +137,16 @@ def live_system(request: pytest.FixtureRequest) -> LiveSystem:
     return _system(request, request.param)
 
 
+@pytest.fixture
+def full(request: pytest.FixtureRequest) -> Live:
+    """Return the full pair on one benchmark of the paper's tables."""
+    return Live(_system(request, "full"), request.param, full_plugin.full_benchmarks(request.config))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     """End an audit whose system lacks a method as a skip, and one whose generator broke its contract by its name."""
-    if not {"live", "live_system"} & set(pyfuncitem.fixturenames):
+    if not {"live", "live_system", "full"} & set(pyfuncitem.fixturenames):
         return (yield)
     from audits.live_systems import MissingCapabilityError
 
@@ -155,11 +162,17 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
         pytest.fail(str(error), pytrace=False)
 
 
+def _marks(source: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.source(source), *([pytest.mark.gpu] if source == "full" else [])]
+
+
 def _benchmarks(config: pytest.Config, source: str, kinds: tuple[str, ...]) -> tuple[str, ...]:
     from audits.live_systems import CUSTOM_BENCHMARKS, KIND_OF, NANO_BENCHMARKS
 
     if source == "nano":
         return tuple(name for kind in kinds for name in NANO_BENCHMARKS[kind])
+    if source == "full":
+        return tuple(name for name in full_plugin.full_benchmarks(config) if KIND_OF[name] in kinds)
     named = config.getoption("--benchmark")
     if not named:
         return tuple(name for kind in kinds for name in CUSTOM_BENCHMARKS[kind])
@@ -190,6 +203,8 @@ def _load(request: pytest.FixtureRequest, source: str) -> LiveSystem:
     if source == "nano":
         ledger = _lasting_folder(request) / f"nano-{code_digest()}.ledger"
         return nano_system(ledger=ledger, limit=option("--limit"), seed=option("--seed"))
+    if source == "full":
+        return full_plugin.load_full(request, _lasting_folder(request) / f"full-{code_digest()}.ledger")
     return custom_system(
         option("--generator"),
         benchmarks=option("--benchmark"),

@@ -7,6 +7,7 @@ hidden positions than steps takes fewer passes, a draft may end early, and cells
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from audits.live_systems import DRAFTER, KIND_OF, PIPELINE, REFINER, ROUNDS
@@ -15,11 +16,12 @@ from audits.scaffold_lift import CONTROLS
 from audits.statistics import fit_line
 from fixtures.published import specref_latency
 from protocols.problems import ChoiceProblem
+from specref_core.generator import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from audits.live_systems import LiveBenchmark
+    from audits.live_systems import LiveBenchmark, LiveSystem
 
 MASKED_VARIANT = "other masks"
 
@@ -118,9 +120,8 @@ def hours(cells: Iterable[PlannedCell], rates: Rates) -> float:
 
 def lines(cells: Sequence[PlannedCell], rates: Rates) -> list[str]:
     """Return the estimate as lines of text: a total, then a line a benchmark."""
-    told = [
-        f"up to {_counted(cells)}, about {hours(cells, rates):,.1f} hours at {rates.source}; what the ledger has is free"
-    ]
+    total = f"up to {_counted(cells)}, about {hours(cells, rates):,.1f} hours"
+    told = [f"{total} at {rates.source}; what the ledger has is free"]
     for name in dict.fromkeys(cell.benchmark for cell in cells):
         own = [cell for cell in cells if cell.benchmark == name]
         told.append(f"  {name}: {own[0].problems:,} problems, {_counted(own)}, {hours(own, rates):,.1f} hours")
@@ -130,3 +131,33 @@ def lines(cells: Sequence[PlannedCell], rates: Rates) -> list[str]:
 def _counted(cells: Sequence[PlannedCell]) -> str:
     passes, drafted = sum(cell.passes for cell in cells), sum(cell.drafted for cell in cells)
     return f"{len(cells)} cells, {passes:,} refiner passes, {drafted:,} drafter tokens"
+
+
+def measured_rates(system: LiveSystem) -> Rates | None:
+    """Time one batch of drafts, standalone answers and warm starts of a benchmark here, after one to warm up.
+
+    Returns:
+        Seconds a query within a batch; ``None`` where the system generates nothing.
+    """
+    names = system.of_kind("answers", "code")
+    if not names or not all(system.has_part(role) for role in (DRAFTER, REFINER)):
+        return None
+    benchmark = system.benchmark(names[0])
+    prompts = [p.prompt for p in benchmark.problems[: system.batch_size] if not isinstance(p, ChoiceProblem)]
+    budget = Budget(steps=system.fewest, max_new_tokens=benchmark.max_new_tokens)
+    seconds, passes = {}, {}
+    for role in (DRAFTER, REFINER, PIPELINE):
+        part = system.part(role)
+        part.generate(prompts[:1], budget=budget, seed=0)
+        started = perf_counter()
+        made = part.generate(prompts, budget=budget, seed=0)
+        seconds[role] = (perf_counter() - started) / len(prompts)
+        costs = [completion.cost for completion in made if completion.cost is not None]
+        passes[role] = max(1.0, sum(cost.forward_passes for cost in costs) / len(prompts))
+    refined = max(0.0, seconds[PIPELINE] - seconds[DRAFTER])
+    return Rates(
+        f"timed here on {len(prompts)} queries of {names[0]}, together, at S={system.fewest}",
+        seconds[REFINER] / passes[REFINER],
+        seconds[DRAFTER],
+        refined / passes[PIPELINE],
+    )
