@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from audits.json_output import check_target, write_json
-from specref_core.errors import GeneratorError, InputError, LedgerError
+from specref_core.errors import InputError, SpecRefError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.console import Console
 
+    from protocols.engines.engine import Engine
     from protocols.measure import Status
     from protocols.scores import Scores
 
@@ -53,7 +54,19 @@ def run(
     ] = "128,8,systematic",
     batch_size: Annotated[int, typer.Option(min=1, help="Prompts a call of the generator.")] = 8,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens a completion may have.")] = 256,
-    workers: Annotated[int, typer.Option(min=1, help="Judging processes.")] = 2,
+    engine: Annotated[str, typer.Option(help="Where samples are made: local (this process) or ray.")] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Ray: host:port of the head node, or auto; left out, one starts on this machine.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Ray: generators at once; left out, as many as fit. Else the same as --judges."),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option(help="Ray: GPUs of each generator, 0.5 to share one; left out, 1 where there are any."),
+    ] = None,
+    judges: Annotated[int | None, typer.Option(min=1, help="Judging processes; 2 if not given.")] = None,
     traces: Annotated[bool, typer.Option("--traces", help="Keep each completion's trace in the ledger.")] = False,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write the scores here, samples included.")] = None,
 ) -> None:
@@ -61,6 +74,9 @@ def run(
 
     Every sample is stored in --ledger as soon as it is scored. A run that was stopped, by Ctrl-C or by kill -9,
     continues where it was; several runs may share one ledger and its work.
+
+    With --engine ray, workers on a cluster hold one generator each and this process alone writes the ledger: a lost
+    worker or node costs a retry, and the scores are those of the local engine.
 
     Exit codes: 0 measured, 2 an input, ledger or generator cannot be used, 130 stopped by Ctrl-C.
     """
@@ -86,21 +102,27 @@ def run(
         grader=grader,
         monte_carlo=MonteCarlo(*_monte_carlo(monte_carlo)),
         choice_metric=metric,
-        workers=workers,
+        workers=judges or (workers if engine == "local" else None) or 2,
     )
+    check_engine(engine, address=address, gpus_per_worker=gpus_per_worker)
     if json_path is not None:
         check_target(json_path, source=ledger)
     problems = load_problems(benchmark, data_dir=data_dir, limit=limit)
     check_plan(problems, seed_list, batch_size, settings)
     if ledger is not None:
         check_ledger(ledger)
-    measured_with = load(generator)
     out, err = Console(), Console(stderr=True)
     measured: list[Scores] = []
     status = 0
-    failure: GeneratorError | LedgerError | None = None
-    with Ledger(ledger) as book:
+    failure: SpecRefError | None = None
+    with ExitStack() as stack:
         try:
+            measured_with = (
+                load(generator)
+                if engine == "local"
+                else stack.enter_context(_on_ray(generator, address, workers, gpus_per_worker, err))
+            )
+            book = stack.enter_context(Ledger(ledger))
             with _bar(err, len(budgets) * len(problems) * len(seed_list)) as progress:
                 sweep(
                     measured_with,
@@ -116,7 +138,7 @@ def run(
                 )
         except KeyboardInterrupt:
             status = _INTERRUPTED
-        except (GeneratorError, LedgerError) as error:
+        except SpecRefError as error:
             failure = error
     measured = [scores for scores in measured if scores.n]
     if measured:
@@ -131,6 +153,29 @@ def run(
         kept = f"run again with --ledger {ledger} to continue" if ledger else "give --ledger to keep samples next time"
         err.print(f"stopped: {kept}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(status)
+
+
+def check_engine(engine: str, *, address: str | None, gpus_per_worker: float | None) -> None:
+    """Refuse options that do not fit the engine, before anything is started.
+
+    Raises:
+        InputError: naming the option.
+    """
+    if engine not in ("local", "ray"):
+        raise InputError(f"--engine {engine}: expected local or ray")
+    if engine == "local" and (address is not None or gpus_per_worker is not None):
+        raise InputError("--address and --gpus-per-worker belong to --engine ray")
+
+
+def _on_ray(
+    generator: str, address: str | None, workers: int | None, gpus_per_worker: float | None, err: Console
+) -> Engine:
+    from protocols.engines.ray_engine import RayEngine
+
+    def tell(line: str) -> None:
+        err.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    return RayEngine(generator, address=address, workers=workers, gpus_per_worker=gpus_per_worker, notice=tell)
 
 
 def _numbers(option: str, text: str) -> list[int]:

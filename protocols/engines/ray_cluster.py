@@ -20,6 +20,7 @@ _PROBE_SECONDS = 5.0
 # A client of HTTP/2 opens with this preface and an empty SETTINGS frame; a server (gRPC is one) answers with its own.
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5)
 _SETTINGS_FRAME = 4
+_HELPER_MILLISECONDS = 100_000
 # Enough for the batches under way; what does not fit spills to disk.
 _OBJECT_STORE_BYTES = 512 * 2**20
 
@@ -75,6 +76,8 @@ def connect(address: str | None, *, cpus: int | None = None) -> Cluster:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if wanted == LOCAL:
+            # Ray's own helpers have seconds to start, by default; a busy machine needs more.
+            os.environ.setdefault("RAY_agent_register_timeout_ms", str(_HELPER_MILLISECONDS))
             ray.init(
                 address=LOCAL,
                 num_cpus=max(cpus or 1, os.cpu_count() or 1),
