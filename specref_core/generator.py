@@ -290,6 +290,19 @@ class HasProjection(Protocol):
         ...
 
 
+END_RULES = ("free", "deferred", "banned")
+"""Treatments of the end token: written like any other, committed last, or never written."""
+
+
+@runtime_checkable
+class HasEndRule(Protocol):
+    """A diffusion generator whose treatment of the end token can be chosen."""
+
+    def with_end_rule(self, rule: str) -> Generator:
+        """Return the same generator under one of :data:`END_RULES`, with a name and a fingerprint that tell."""
+        ...
+
+
 @runtime_checkable
 class HasFingerprint(Protocol):
     """A generator that can say which weights and settings it runs with."""

@@ -5,6 +5,7 @@ The order below is the paper's; comments carry the line numbers of its Algorithm
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import fields, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,17 @@ class SpecRef:
     def components(self) -> Mapping[str, Generator]:
         """Return the drafter alone and the refiner alone, with the same weights and settings."""
         return {"drafter": self.drafter, "refiner": self.refiner}
+
+    def with_end_rule(self, rule: str) -> SpecRef:
+        """Return this pipeline, weights shared, whose refiner treats the end token by another rule.
+
+        Raises:
+            InputError: there is no such rule.
+        """
+        twin = copy(self)
+        twin.refiner = self.refiner.with_end_rule(rule)
+        twin.name = f"{self.name}, end token {rule}"
+        return twin
 
     def log_likelihood(
         self, requests: Sequence[LikelihoodRequest], *, monte_carlo: MonteCarlo, seed: int

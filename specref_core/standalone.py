@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +16,7 @@ from specref_core.continuation import encode_continuation
 from specref_core.decoding.denoise import DenoiseSettings, denoise
 from specref_core.errors import InputError
 from specref_core.fingerprint import settings_digest, tokenizer_digest, weights_digest
-from specref_core.generator import Completion, Cost, Trace
+from specref_core.generator import END_RULES, Completion, Cost, Trace
 from specref_core.masking import normalise
 from specref_core.seeding import row_seed
 
@@ -258,6 +259,28 @@ class StandaloneRefiner:
 
         done = self._batches.run(sorted(range(len(canvases)), key=lambda i: len(canvases[i])), work)
         return [done[i] for i in range(len(canvases))]
+
+    def with_end_rule(self, rule: str) -> StandaloneRefiner:
+        """Return this refiner, weights shared, under another treatment of the end token.
+
+        Args:
+            rule: one of :data:`specref_core.generator.END_RULES`. ``deferred`` and ``banned`` are switches of LLaDA's
+                evaluation (``confidence_eos_eot_inf``, ``logits_eos_inf``); ``free`` is neither.
+
+        Raises:
+            InputError: there is no such rule, or the model has no end token to treat.
+        """
+        if rule not in END_RULES:
+            raise InputError(f"end rule {rule!r}: expected one of {', '.join(END_RULES)}")
+        process = self.settings.denoise
+        if process.eos_token_id is None and self.model.config.eos_token_id is None:
+            raise InputError(f"{self.name!r} has no end token; set DenoiseSettings.eos_token_id")
+        self.fingerprint()  # the weights are read once, for this one and all its twins
+        twin = copy(self)
+        process = replace(process, ban_eos=rule == "banned", defer_eos=rule == "deferred")
+        twin.settings = replace(self.settings, denoise=process)
+        twin.name = f"{self.name}, end token {rule}"
+        return twin
 
     def log_likelihood(
         self, requests: Sequence[LikelihoodRequest], *, monte_carlo: MonteCarlo, seed: int

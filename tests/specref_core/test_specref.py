@@ -173,6 +173,15 @@ class TestCapabilities:
         ]
         assert both[0] == both[1]
 
+    def test_an_end_rule_is_the_refiner_s(self, make):
+        pipeline = make()
+        banned = pipeline.with_end_rule("banned")
+        assert isinstance(banned, SpecRef)
+        assert banned.refiner.settings.denoise.ban_eos
+        assert not pipeline.refiner.settings.denoise.ban_eos
+        assert banned.fingerprint() != pipeline.fingerprint()
+        assert banned.name == "specref, end token banned"
+
     def test_the_fingerprint_names_every_choice(self, make):
         names = [
             make(),

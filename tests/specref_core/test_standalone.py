@@ -7,9 +7,11 @@ from specref_core.decoding.denoise import DenoiseSettings
 from specref_core.drafting.transformers import TransformersDrafter
 from specref_core.errors import InputError
 from specref_core.generator import (
+    END_RULES,
     Budget,
     Generator,
     HasDraft,
+    HasEndRule,
     HasFingerprint,
     HasLogLikelihood,
     HasRefine,
@@ -153,6 +155,25 @@ class TestRefiner:
         first, second = refiner.log_likelihood([request], monte_carlo=MonteCarlo(16, 8), seed=0)[0]
         assert first.samples == second.samples == 16
         assert first.standard_error > 0
+
+    def test_end_rules_are_the_switches_of_the_reverse_process(self, refiner):
+        assert isinstance(refiner, HasEndRule)
+        twins = {rule: refiner.with_end_rule(rule) for rule in END_RULES}
+        switches = {rule: (t.settings.denoise.ban_eos, t.settings.denoise.defer_eos) for rule, t in twins.items()}
+        assert switches == {"free": (False, False), "deferred": (False, True), "banned": (True, False)}
+        assert len({t.name for t in twins.values()} | {refiner.name}) == 4
+        assert twins["free"].fingerprint() == refiner.fingerprint()
+        assert len({t.fingerprint() for t in twins.values()}) == 3
+        assert all(twin.model is refiner.model for twin in twins.values())
+        assert not refiner.settings.denoise.ban_eos
+        with pytest.raises(InputError, match="end rule 'never': expected one of free, deferred, banned"):
+            refiner.with_end_rule("never")
+
+    def test_a_model_without_an_end_token_has_no_end_rules(self, llada, monkeypatch):
+        model, tokenizer = llada
+        monkeypatch.setattr(model.config, "eos_token_id", None)
+        with pytest.raises(InputError, match=r"'refiner' has no end token; set DenoiseSettings\.eos_token_id"):
+            StandaloneRefiner(model, tokenizer).with_end_rule("banned")
 
     def test_the_fingerprint_names_what_changes_outputs_and_nothing_else(self, llada):
         def name(**choices):
