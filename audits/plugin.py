@@ -22,7 +22,7 @@ from specref_core.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
-pytest_plugins = ["audits.full_plugin", "audits.live_plugin", "audits.report.recording", "audits.family_plugin", "audits.family_plugin"]
+pytest_plugins = ["audits.full_plugin", "audits.live_plugin", "audits.report.recording", "audits.family_plugin"]
 
 AUDITS = Path(__file__).resolve().parent
 MODES = ("reproduce", "guard")
