@@ -152,6 +152,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     option = config.getoption
     data_dir = find_data_dir(option("--data-dir"))
     missing = full.unreachable(settings)
+    benchmarks: dict[str, LiveBenchmark]
     benchmarks, without = full.load_data(
         full_benchmarks(config), settings, limit=option("--limit"), seed=option("--seed"), data_dir=data_dir
     )
@@ -259,17 +260,21 @@ class _Page:
                 self.cells.append(found)
             elif name == LATENCY:
                 self.latencies.append(found)
-            elif name == "specref-verdict" and found["source"] == "full":  # type: ignore[index]  # the values are ours
+            elif name == "specref-verdict" and found["source"] == "full":
                 self.verdicts.append(found)
 
     def pytest_sessionfinish(self) -> None:
         page = self._config.getoption("--paper-tables")
         if page is None or hasattr(self._config, "workerinput") or not (self.cells or self.latencies):
             return
+        from audits.full_models import DRAFTER, REFINER
         from audits.json_output import write_json, write_text
         from audits.paper_tables_page import markdown
 
-        about = [self._config.stash[_SETTINGS].describe(), *_machine(), f"started {self._started:%Y-%m-%d %H:%M} UTC"]
+        settings = self._config.stash[_SETTINGS]
+        about = [settings.describe(), *_machine(), f"started {self._started:%Y-%m-%d %H:%M} UTC"]
+        if (settings.drafter, settings.refiner) != (DRAFTER, REFINER):
+            about.insert(0, f"not the paper's models ({DRAFTER} and {REFINER}): the comparison is of two systems")
         text_path, json_path = page_paths(page)
         write_text(text_path, markdown(self.cells, self.latencies, self.verdicts, about=about), what="paper tables")
         data = {"cells": self.cells, "latencies": self.latencies, "verdicts": self.verdicts, "about": about}
@@ -289,14 +294,12 @@ def _positive(text: str) -> int:
 def _machine() -> list[str]:
     """Name the devices and the libraries that a number may depend on."""
     import platform
-
-    import torch
-    import transformers
+    from importlib.metadata import version
 
     from specref_core.accelerators import cuda_devices
 
     devices = ", ".join(cuda_devices()) or f"no CUDA device, {platform.machine()} processor"
-    return [devices, f"torch {torch.__version__}, transformers {transformers.__version__}"]
+    return [devices, f"torch {version('torch')}, transformers {version('transformers')}"]
 
 
 def _say_measured_hours(system: LiveSystem, write: Callable[[str], None]) -> None:

@@ -380,6 +380,8 @@ def _printed(row: PublishedLatency | None) -> tuple[str, ...]:
 
 
 def _ends(value: float, low: float | None, high: float | None) -> str:
-    if low is None or high is None or not math.isfinite(high):
-        return f"{value:.3g} (one query)"
+    if low is None:
+        return f"{value:.3g}"
+    if high is None or not math.isfinite(high):
+        return f"{value:.3g} [{low:.3g}, no upper end]"
     return f"{value:.3g} [{low:.3g}, {high:.3g}]"

@@ -31,7 +31,8 @@ def command(
     Options of the audits: --limit N (problems a benchmark, 0 for all), --seed N, --data-dir DIR (benchmark files),
     --samples FILE_OR_DIR (sample files of other harnesses), --generator pkg.mod:make or file.py:make (your own
     generator), --benchmark NAME (what to measure it on; repeatable), --call-limit SECONDS (of one call),
-    --mode reproduce|guard. Every pytest option works too: -k post_processing, -n auto, -x, -v.
+    --mode reproduce|guard. The full models: -m gpu, with --drafter, --refiner, --steps, --device and more (--help of
+    pytest lists them). Every pytest option works too: -k post_processing, -n auto, -x, -v.
 
     reproduce, the default mode, asks whether a finding of the paper holds; guard asks whether its hazard is absent
     from your own generator or samples, which is what another project's CI wants. Inconclusive is a skip in both,
@@ -44,10 +45,10 @@ def command(
     arguments = list(context.args)
     if record:
         arguments.append("--record")
-    sys.exit(pytest.main([*_defaults(arguments), *arguments]))
+    sys.exit(pytest.main([*pytest_arguments(arguments), *arguments]))
 
 
-def _defaults(arguments: list[str]) -> list[str]:
+def pytest_arguments(arguments: list[str]) -> list[str]:
     """Return what pytest needs to find the audits from any folder, installed or in a checkout."""
     return [
         *(() if any(map(_names_audits, arguments)) else (str(AUDITS),)),

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from audits.commands.audit import AUDITS, _defaults
+from audits.commands.audit import AUDITS, pytest_arguments
 
 
 def run(*arguments, cwd):
@@ -45,4 +45,4 @@ def test_exit_code_is_pytests(tmp_path):
     ],
 )
 def test_values_of_options_are_not_taken_for_test_files(arguments, named):
-    assert (str(AUDITS) in _defaults(arguments)) is not named
+    assert (str(AUDITS) in pytest_arguments(arguments)) is not named
