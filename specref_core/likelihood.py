@@ -69,7 +69,7 @@ def ar_log_likelihood(
     Raises:
         InputError: a pair is longer than the model's context, or an empty context has no token to stand for it.
     """
-    pairs = _pairs(model, tokenizer, requests, needs_context=True)
+    pairs = likelihood_pairs(model.config, tokenizer, requests, needs_context=True)
     values: dict[int, float] = {}
     scorable = [index for index, (_, target) in enumerate(pairs) if target]
     for packed in _packed([len(pairs[i][0]) + len(pairs[i][1]) for i in scorable], tokens_per_pass):
@@ -86,7 +86,7 @@ def ar_log_likelihood(
             wanted = ids[row, len(context) : len(context) + len(target)].to(at.device)
             values[index] = -float(_cross_entropy(at, wanted).double().sum())
     scored = [LogLikelihood(values.get(i, 0.0), 0.0, 0, len(target)) for i, (_, target) in enumerate(pairs)]
-    return _regroup(scored, requests)
+    return regroup(scored, requests)
 
 
 def masked_log_likelihood(
@@ -116,9 +116,11 @@ def masked_log_likelihood(
     Raises:
         InputError: a pair is longer than the model's context, or a target too long for ``scheme="exact"``.
     """
-    pairs = _pairs(model, tokenizer, requests, needs_context=bool(getattr(model.config, "prediction_shift", False)))
+    pairs = likelihood_pairs(
+        model.config, tokenizer, requests, needs_context=bool(getattr(model.config, "prediction_shift", False))
+    )
     masks: list[NDArray[np.bool_]] = []
-    for request, own in zip(requests, _regroup(pairs, requests), strict=True):
+    for request, own in zip(requests, regroup(pairs, requests), strict=True):
         masks += _request_masks(
             [len(target) for _, target in own], monte_carlo, row_seed(seed, request.context, "likelihood")
         )
@@ -134,7 +136,7 @@ def masked_log_likelihood(
         _estimate(loss[which], drawn, monte_carlo)
         for loss, drawn, (_, which) in zip(losses, masks, distinct, strict=True)
     ]
-    return _regroup(scored, requests)
+    return regroup(scored, requests)
 
 
 def log_likelihood_of_masks(losses: NDArray[np.float64], masks: NDArray[np.bool_], *, batch: int) -> LogLikelihood:
@@ -289,17 +291,27 @@ def _summary(batches: NDArray[np.float64], samples: int, tokens: int) -> LogLike
     return LogLikelihood(float(batches.mean()), error, samples, tokens)
 
 
-def _pairs(
-    model: Any, tokenizer: Any, requests: Sequence[LikelihoodRequest], *, needs_context: bool
+def likelihood_pairs(
+    config: Any, tokenizer: Any, requests: Sequence[LikelihoodRequest], *, needs_context: bool
 ) -> list[tuple[list[int], list[int]]]:
-    """Return context and target ids of every continuation of every request, in order."""
-    longest = getattr(model.config, "max_position_embeddings", None)
+    """Return context and target ids of every continuation of every request, in order.
+
+    Args:
+        config: of the model, for its window and its begin token.
+        tokenizer: the model's.
+        requests: contexts with their continuations.
+        needs_context: put a begin token where a context is empty.
+
+    Raises:
+        InputError: a pair does not fit the window, or an empty context has no token to stand for it.
+    """
+    longest = getattr(config, "max_position_embeddings", None)
     pairs = []
     for request in requests:
         for continuation in request.continuations:
             context, target = encode_pair(tokenizer, request.context, continuation)
             if not context and needs_context:
-                context = [_prefix_token(model, tokenizer)]
+                context = [_prefix_token(config, tokenizer)]
             if longest is not None and len(context) + len(target) > longest:
                 raise InputError(
                     f"context and continuation are {len(context)} + {len(target)} tokens, the model takes {longest}; "
@@ -309,9 +321,9 @@ def _pairs(
     return pairs
 
 
-def _prefix_token(model: Any, tokenizer: Any) -> int:
+def _prefix_token(config: Any, tokenizer: Any) -> int:
     """Return the token that stands for an empty context."""
-    for found in (tokenizer.bos_token_id, model.config.eos_token_id, tokenizer.eos_token_id):
+    for found in (tokenizer.bos_token_id, config.eos_token_id, tokenizer.eos_token_id):
         if isinstance(found, list) and found:
             return int(found[0])
         if isinstance(found, int):
@@ -331,7 +343,7 @@ def _packed(lengths: Sequence[int], tokens_per_pass: int) -> Iterator[list[int]]
         yield group
 
 
-def _regroup(flat: Sequence[Any], requests: Sequence[LikelihoodRequest]) -> list[list[Any]]:
+def regroup(flat: Sequence[Any], requests: Sequence[LikelihoodRequest]) -> list[list[Any]]:
     """Cut a flat sequence into one list a request."""
     remaining = iter(flat)
     return [list(itertools.islice(remaining, len(request.continuations))) for request in requests]

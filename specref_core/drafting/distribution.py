@@ -48,11 +48,16 @@ def checked_entropy(entropy: Tensor) -> Tensor:
         CheckpointError: one of them is NaN.
     """
     if torch.isnan(entropy).any():
-        raise CheckpointError(
-            "the model's logits are not finite numbers: its weights are damaged, or the dtype is too narrow for them "
-            "(try dtype='float32')"
-        )
+        raise CheckpointError(not_numbers())
     return entropy.clamp(min=0.0)
+
+
+def not_numbers() -> str:
+    """Return what to say of a model whose logits are NaN."""
+    return (
+        "the model's logits are not finite numbers: its weights are damaged, or the dtype is too narrow for them "
+        "(try dtype='float32')"
+    )
 
 
 def choose(logits: Tensor, *, temperature: float, top_p: float, uniform: Tensor) -> Tensor:

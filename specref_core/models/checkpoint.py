@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 _TOKENIZER_FILE = "tokenizer.json"
 
+# What a clone without git-lfs has in the place of a weight file begins so.
+_LFS_POINTER = b"version https://git-lfs"
+
+# What is fetched of a hub repository: never its code.
+_WANTED = ("*.json", "*.safetensors", "*.jinja", "merges.txt", "vocab.txt", "*.model")
+
 
 def locate(path_or_name: str | Path, *, revision: str | None = None) -> Path:
     """Return the directory of a checkpoint: a local one as it is, a hub name downloaded or from the cache.
@@ -33,7 +39,7 @@ def locate(path_or_name: str | Path, *, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        found = snapshot_download(text, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja"])
+        found = snapshot_download(text, revision=revision, allow_patterns=list(_WANTED))
     except Exception as error:
         raise CheckpointError(
             f"{text}: neither a directory here nor a checkpoint the hub would give ({type(error).__name__}: {error})"
@@ -66,12 +72,7 @@ def check_weights(directory: Path, expected: Mapping[str, tuple[int, ...]]) -> N
         CheckpointError: a shard is missing or damaged, a key is missing, unexpected or of another shape, or the index
             names another file than the one that holds a key.
     """
-    found: dict[str, tuple[int, ...]] = {}
-    for file, promised in _shards(directory).items():
-        shapes = _shapes(directory / file)
-        if absent := sorted(promised - shapes.keys()):
-            raise CheckpointError(f"{directory / file}: the index promises {_some(absent)} here, the file has it not")
-        found |= shapes
+    found = weight_shapes(directory)
     if missing := sorted(expected.keys() - found.keys()):
         raise CheckpointError(f"{directory}: {len(missing)} weights are missing: {_some(missing)}")
     if unexpected := sorted(found.keys() - expected.keys()):
@@ -82,6 +83,33 @@ def check_weights(directory: Path, expected: Mapping[str, tuple[int, ...]]) -> N
                 f"{directory}: {key} has shape {found[key]}, config.json asks for {shape}; "
                 "one of them is another model's"
             )
+
+
+def weight_shapes(directory: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every weight by its key, from the headers of the safetensors files.
+
+    Raises:
+        CheckpointError: a shard is missing or damaged, or the index names another file than the one that holds a key.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for file, promised in _shards(directory).items():
+        shapes = _shapes(directory / file)
+        if absent := sorted(promised - shapes.keys()):
+            raise CheckpointError(f"{directory / file}: the index promises {_some(absent)} here, the file has it not")
+        found |= shapes
+    return found
+
+
+def weights_dtype(directory: Path) -> str | None:
+    """Return the torch name of the dtype that the first weight is stored in, or ``None`` without safetensors."""
+    from safetensors import safe_open
+
+    files = sorted(directory.glob("model*.safetensors"))
+    if not files:
+        return None
+    with safe_open(files[0], framework="pt") as weights:
+        stored = weights.get_slice(next(iter(weights.keys()))).get_dtype()
+    return {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}.get(stored)
 
 
 def load_tokenizer(directory: Path) -> Any:
@@ -105,19 +133,22 @@ def load_tokenizer(directory: Path) -> Any:
 def _shards(directory: Path) -> dict[str, set[str]]:
     """Return the weight files and the keys that the index promises in each."""
     index, single = directory / "model.safetensors.index.json", directory / "model.safetensors"
-    if not index.is_file():
-        if not single.is_file():
-            raise CheckpointError(f"{directory}: neither {single.name} nor {index.name}")
+    if single.is_file():  # the library prefers it too where both are there
         return {single.name: set()}
+    if not index.is_file():
+        raise CheckpointError(f"{directory}: neither {single.name} nor {index.name}; put the weights there")
     mapping = _read_json(index).get("weight_map")
-    if not isinstance(mapping, dict) or not mapping:
-        raise CheckpointError(f"{index}: no weight_map")
+    if not isinstance(mapping, dict) or not mapping or not all(isinstance(file, str) for file in mapping.values()):
+        raise CheckpointError(f"{index}: no weight_map from keys to files; download it again")
     shards: dict[str, set[str]] = {}
     for key, file in mapping.items():
         shards.setdefault(file, set()).add(key)
-    for file in shards:
-        if not (directory / file).is_file():
-            raise CheckpointError(f"{directory}: shard {file} is missing; {index.name} names {len(shards)} shards")
+    missing = sorted(file for file in shards if not (directory / file).is_file())
+    if missing:
+        others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise CheckpointError(
+            f"{directory}: shard {missing[0]} is missing{others}; {index.name} names {len(shards)} shards"
+        )
     return shards
 
 
@@ -125,8 +156,12 @@ def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, framework="pt") as opened:
-            return {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118  # not a dict
+        with file.open("rb") as opened:
+            pointer = opened.read(len(_LFS_POINTER)) == _LFS_POINTER
+        if pointer:
+            raise CheckpointError(f"{file}: a git-lfs pointer, not the weights; run git lfs pull in its repository")
+        with safe_open(file, framework="pt") as weights:
+            return {key: tuple(weights.get_slice(key).get_shape()) for key in weights.keys()}  # noqa: SIM118  # not a dict
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file}: not a readable safetensors file ({error}); download it again") from error
 
