@@ -78,6 +78,7 @@ def from_ledger(path: Path) -> Report:
     names = _names(groups)
     drafts = _drafts(groups)
     told: list[Measurement | Flow | Example] = []
+    shown_of: dict[str, list[tuple[Scores, Scores | None, str]]] = {}
     for cell, samples in groups.items():
         scores = _scores(names[cell], cell, samples)
         told.append(measurement(scores, source="ledger", system=names[cell], part="", settings=_without_steps(cell)))
@@ -88,7 +89,12 @@ def from_ledger(path: Path) -> Report:
                 told.append(moved)
         # A generator that drafts only has nothing to show step by step.
         if any(sample.trace is not None and any(sample.trace.masked) for sample in scores.samples):
-            told += examples(scores, drafted, source="ledger", system=names[cell])
+            shown_of.setdefault(cell[2], []).append((scores, drafted, names[cell]))
+    for candidates in shown_of.values():
+        # Where some pipelines' drafts were judged, theirs are the examples that tell something.
+        judged = [entry for entry in candidates if entry[1] is not None]
+        for scores, drafted, name in judged or candidates:
+            told += examples(scores, drafted, source="ledger", system=name)
     measured, flows, shown = latest(told)
     remark = "Made from stored samples alone: a ledger holds no verdicts; `specref audit --report` makes them."
     run = Run(origin="ledger", version=version("specref"), remark=remark, ledgers=(path.name,))
