@@ -28,6 +28,10 @@ FEWEST_BARE = 3
 """Completions that must have lost their indentation before a generator is said to strip: fewer could be chance."""
 
 
+NAMED = 3
+"""Prompts named in a message."""
+
+
 @dataclass(frozen=True, slots=True)
 class Probe:
     """What a generator is asked.
@@ -65,8 +69,10 @@ def answers(generator: Generator, probe: Probe) -> list[Completion]:
     except GeneratorError as error:
         if "hangs" in str(error):
             raise
+        if len(probe.prompts) == 1:
+            raise
         alone = _failing_alone(generator, probe)
-        told = f"alone it fails on {', '.join(alone)}" if alone else "each prompt alone is answered"
+        told = f"alone it fails on {_some(alone)}" if alone else "each prompt alone is answered"
         raise GeneratorError(f"{error} (asked {len(probe.prompts)} prompts at once; {told})") from error
 
 
@@ -82,7 +88,7 @@ def repeats(generator: Generator, probe: Probe) -> str | None:
         return None
     return (
         f"generator {generator.name!r} gives different results for equal seeds: {len(moved)} of {len(first)} "
-        f"completions changed when asked again with seed {probe.seed} ({', '.join(moved[:3])}); draw randomness from "
+        f"completions changed when asked again with seed {probe.seed} ({_some(moved)}); draw randomness from "
         "the seed and the prompt only"
     )
 
@@ -104,7 +110,7 @@ def batch_invariant(generator: Generator, probe: Probe) -> str | None:
     return (
         f"the completions of generator {generator.name!r} depend on what shares their batch: {len(alone)} of {count} "
         f"change when asked alone, {len(turned)} of {len(together)} in another order "
-        f"({', '.join([*alone, *turned][:3])}); its scores would change with the batch size"
+        f"({_some(list(dict.fromkeys([*alone, *turned])))}); its scores would change with the batch size"
     )
 
 
@@ -138,7 +144,7 @@ def strips(name: str, problems: Sequence[CodeProblem], texts: Sequence[str]) -> 
         return None
     return (
         f"generator {name!r} strips its own output: {len(repaired)} of {len(pairs)} completions do not parse as they "
-        f"stand and do once their indentation is put back ({', '.join(repaired[:3])}); return the raw continuation, "
+        f"stand and do once their indentation is put back ({_some(repaired)}); return the raw continuation, "
         "never .strip() or dedent it"
     )
 
@@ -155,6 +161,12 @@ def _failing_alone(generator: Generator, probe: Probe) -> list[str]:
             if "hangs" in str(error):
                 break
     return failing
+
+
+def _some(names: Sequence[str]) -> str:
+    """Name the first few."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _part(probe: Probe, places: Sequence[int]) -> Probe:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specref_core import loading
@@ -13,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from specref_core.generator import Budget, Completion, Generator, LikelihoodRequest, LogLikelihood, MonteCarlo
+
+
+_ROOT = Path(__file__).resolve().parent.parent
+_NOT_THE_USERS = tuple(str(_ROOT / package) for package in ("specref_core", "audits", "protocols"))
 
 
 class GuardedGenerator:
@@ -111,6 +117,30 @@ class GuardedLikelihoodGenerator(GuardedGenerator):
             f"log_likelihood({len(requests)} requests)",
         )
         return found
+
+
+def raised_at(error: BaseException) -> str:
+    """Return where a generator's own error was raised, as `` (file.py, line 7, in write)``; empty where it raised none.
+
+    Args:
+        error: with the generator's own error as its first cause.
+    """
+    first = error
+    while first.__cause__ is not None:
+        first = first.__cause__
+    if first is error or isinstance(first, GeneratorError):
+        return ""
+    frames = traceback.extract_tb(first.__traceback__)
+    if not frames:
+        return ""
+    # The deepest frame may belong to a library; what a user can mend is the last one of their own.
+    own = [
+        frame
+        for frame in frames
+        if not frame.filename.startswith(_NOT_THE_USERS) and "site-packages" not in Path(frame.filename).parts
+    ]
+    last = (own or frames)[-1]
+    return f" ({Path(last.filename).name}, line {last.lineno}, in {last.name})"
 
 
 def guard(inner: Generator, *, limit: float) -> GuardedGenerator:

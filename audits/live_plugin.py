@@ -148,18 +148,20 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     """End an audit whose system lacks a method as a skip, and one whose generator broke its contract by its name."""
     if not {"live", "live_system", "full"} & set(pyfuncitem.fixturenames):
         return (yield)
+    from audits.guarded_generator import raised_at
     from audits.live_systems import MissingCapabilityError
 
     try:
         return (yield)
+    # "from None": the message tells who and where; a chain of our own frames would bury it.
     except MissingCapabilityError as error:
-        pytest.skip(str(error))
+        raise pytest.skip.Exception(str(error)) from None
     except GeneratorError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(f"{error}{raised_at(error)}", pytrace=False) from None
     except InputError as error:
         if "has no log_likelihood(" in str(error):
-            pytest.skip(f"{error}; add it to enable this")
-        pytest.fail(str(error), pytrace=False)
+            raise pytest.skip.Exception(f"{error}; add it to enable this") from None
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 def _marks(source: str) -> list[pytest.MarkDecorator]:

@@ -242,7 +242,8 @@ class LiveSystem:
         from protocols.scoring import ScoringSettings
 
         part, chosen = self.part(role), self.benchmark(benchmark)
-        return measure(
+        attempt = partial(
+            measure,
             part,
             chosen.problems[:first],
             budget=Budget(steps=steps, max_new_tokens=chosen.max_new_tokens),
@@ -253,10 +254,17 @@ class LiveSystem:
                 workers=workers(),
                 monte_carlo=monte_carlo or MonteCarlo(ROUNDS, ROUNDS),
             ),
-            batch_size=self.batch_size,
             traces=True,
             progress=None if self.progress is None else partial(self.progress, role, benchmark),
         )
+        try:
+            return attempt(batch_size=self.batch_size)
+        except GeneratorError as error:
+            if self.call_limit is None or self.batch_size == 1 or "hangs" in str(error):
+                raise
+            # A batch that fails as a whole is told by the contract's audits; prompts that can be answered one by one
+            # still make samples for the others.
+            return attempt(batch_size=1)
 
     def _component(self, role: str) -> Generator:
         if not isinstance(self.pipeline, HasComponents):

@@ -90,6 +90,8 @@ def generate(generator: Generator, prompts: Sequence[str], *, budget: Budget, se
     """
     try:
         completions: Any = generator.generate(prompts, budget=budget, seed=seed)
+    except GeneratorError:  # a wrapper has named the culprit already
+        raise
     except (Exception, SystemExit) as error:
         raise GeneratorError(f"generator {generator.name!r} raised {type(error).__name__}: {error}") from error
     if not isinstance(completions, (list, tuple)):
