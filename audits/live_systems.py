@@ -185,23 +185,34 @@ class LiveSystem:
             )
         return self.add_part(WarmStart(self.pipeline, rule))
 
-    def add_part(self, part: Generator) -> str:
-        """Add a variant of the pipeline or of a component, known by its name, and return its role."""
-        self._parts.setdefault(part.name, self._guarded(part))
+    def add_part(self, part: Generator, *, guarded: bool = False) -> str:
+        """Add a variant of the pipeline or of a component, known by its name, and return its role.
+
+        Args:
+            part: the variant.
+            guarded: whether it calls guarded parts only, several a call, so that a clock of its own would be too short.
+        """
+        self._parts.setdefault(part.name, part if guarded else self._guarded(part))
         return part.name
 
-    def measure(self, role: str, benchmark: str, steps: int | None) -> Scores:
+    def measure(self, role: str, benchmark: str, steps: int | None, *, first: int | None = None) -> Scores:
         """Measure one cell, or return it as measured before.
 
         Args:
             role: ``pipeline``, a component's, or one that :meth:`warm_start` or :meth:`add_part` returned.
             benchmark: name.
             steps: nominal S; ``None`` for a part without steps.
+            first: measure the first so many problems only.
 
         Raises:
             MissingCapabilityError: the system has no such part.
             GeneratorError: the generator broke its contract.
         """
+        if first is not None:
+            part_of = (role, benchmark, steps, first)
+            if part_of not in self._repeats:
+                self._repeats[part_of] = self._measure(role, benchmark, steps, first=first)
+            return self._repeats[part_of]
         key = (role, benchmark, steps)
         if key not in self._cells:
             self._cells[key] = self._measure(role, benchmark, steps)
