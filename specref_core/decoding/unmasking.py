@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from specref_core.decoding.float_noise import Margins
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -28,6 +30,7 @@ def predict(
     temperature: float = 0.0,
     generators: Sequence[Generator] = (),
     model_dtype: bool = False,
+    margins: list[Margins] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Choose a token for every row and say how confident the model is in it.
 
@@ -41,6 +44,7 @@ def predict(
         temperature: 0 chooses the likeliest token; T > 0 adds T times Gumbel noise, in float64.
         generators: for T > 0, one a row: the generator from which the row's vocabulary of noise is drawn, in row order.
         model_dtype: compute confidences as a softmax in the logits' own dtype, as the script does, not in float32.
+        margins: a list to which is added how clear the choices were; nothing is measured where there is none.
 
     Returns:
         tokens (n,) int64 and confidences (n,) in [0, 1]: the un-noised probability of each token.
@@ -48,12 +52,12 @@ def predict(
     if banned:
         logits[:, list(banned)] = -torch.inf
     if model_dtype:
-        return _predict_as_script(logits, mask_token_id, deferred, temperature, generators)
+        return _predict_as_script(logits, mask_token_id, deferred, temperature, generators, margins=margins)
     logits = logits.float()
     mask_logit = logits[:, mask_token_id].clone()
     logits[:, mask_token_id] = -torch.inf
     likeliest = _argmax(logits)
-    tokens = _gumbel_argmax(logits, temperature, generators) if temperature > 0 else likeliest
+    tokens = _token(logits, likeliest, temperature, generators, margins)
     top = torch.maximum(logits.gather(1, likeliest[:, None]).squeeze(1), mask_logit)
     chosen = logits.gather(1, tokens[:, None]).squeeze(1)
     if deferred:
@@ -74,11 +78,17 @@ def _argmax(logits: Tensor) -> Tensor:
 
 
 def _predict_as_script(
-    logits: Tensor, mask_token_id: int, deferred: Sequence[int], temperature: float, generators: Sequence[Generator]
+    logits: Tensor,
+    mask_token_id: int,
+    deferred: Sequence[int],
+    temperature: float,
+    generators: Sequence[Generator],
+    *,
+    margins: list[Margins] | None,
 ) -> tuple[Tensor, Tensor]:
     candidates = logits.clone()
     candidates[:, mask_token_id] = -torch.inf
-    tokens = _gumbel_argmax(candidates, temperature, generators) if temperature > 0 else candidates.argmax(dim=-1)
+    tokens = _token(candidates, candidates.argmax(dim=-1), temperature, generators, margins)
     if deferred:
         logits[:, list(deferred)] = -torch.inf
     confidence = logits.softmax(dim=-1).gather(1, tokens[:, None]).squeeze(1)
@@ -91,16 +101,41 @@ def _zero(confidence: Tensor, tokens: Tensor, deferred: Sequence[int]) -> Tensor
     return confidence
 
 
-def _gumbel_argmax(logits: Tensor, temperature: float, generators: Sequence[Generator]) -> Tensor:
-    """Return argmax(logits + T * Gumbel), in float64 because float32 noise lowers the effective T (arXiv 2409.02908).
+def _token(
+    logits: Tensor,
+    likeliest: Tensor,
+    temperature: float,
+    generators: Sequence[Generator],
+    margins: list[Margins] | None,
+) -> Tensor:
+    """Return the likeliest tokens or draws, and note how clear they were where somebody asks."""
+    if temperature > 0:
+        tokens, gap = _gumbel_argmax(logits, temperature, generators)
+    else:
+        tokens = likeliest
+    if margins is not None:
+        finite = logits.masked_fill(logits == -torch.inf, 0.0)
+        if temperature == 0:
+            first = logits.gather(1, tokens[:, None])
+            gap = (first - logits.scatter(1, tokens[:, None], -torch.inf).amax(dim=1, keepdim=True)).squeeze(1)
+        margins.append(Margins(gap.float(), torch.maximum(finite.amax(dim=1), -finite.amin(dim=1)).float()))
+    return tokens
+
+
+def _gumbel_argmax(logits: Tensor, temperature: float, generators: Sequence[Generator]) -> tuple[Tensor, Tensor]:
+    """Return argmax(logits + T * Gumbel) and its lead, in float64: float32 noise lowers the effective T (2409.02908).
 
     One row's noise at a time: the draws of a row then do not depend on how rows were grouped.
     """
     tokens = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
+    gap = torch.empty(len(logits), dtype=torch.float64, device=logits.device)
     for position, (row, generator) in enumerate(zip(logits, generators, strict=True)):
         noise = torch.rand(row.shape, dtype=torch.float64, device=row.device, generator=generator)
-        tokens[position] = (row.double() - temperature * torch.log(-torch.log(noise))).argmax()
-    return tokens
+        noised = row.double() - temperature * torch.log(-torch.log(noise))
+        tokens[position] = noised.argmax()
+        best = noised.topk(min(2, len(noised))).values
+        gap[position] = best[0] - best[-1] if len(best) > 1 else torch.inf
+    return tokens, gap
 
 
 def choose(confidence: Tensor, count: int) -> Tensor:
