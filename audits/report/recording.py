@@ -93,7 +93,7 @@ def _measured(item: pytest.Item) -> dict[str, Any] | None:
 
     try:
         entries = [
-            {"kind": type(entry).__name__, **plain_data(asdict(entry))}
+            {"entry": type(entry).__name__, **plain_data(asdict(entry))}
             for entry in harvest(system, item.config.stash[_TOLD])
         ]
     except Exception as error:  # a foreign generator's trace may be anything; the audit's own result stands
@@ -171,7 +171,7 @@ class _Recorder:
         kinds: dict[str, type[Measurement | Flow | Example]] = {
             kind.__name__: kind for kind in (Measurement, Flow, Example)
         }
-        measured, flows, examples = latest(parse(kinds[e["kind"]], e, e["kind"]) for e in self._entries)
+        measured, flows, examples = latest(parse(kinds[e["entry"]], e, e["entry"]) for e in self._entries)
         option = self._config.getoption
         cut_short = exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
         generator = option("--generator")
