@@ -9,7 +9,7 @@ ARGS   ?=
 # One thread a worker: two torch processes of two threads each on two cores run several times slower.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: audit test lint setup clean
+.PHONY: audit test rehearse lint setup clean
 .DELETE_ON_ERROR:
 
 audit: $(READY)
@@ -17,6 +17,9 @@ audit: $(READY)
 
 test: lint
 	$(BIN)/pytest tests/ -n $(WORKERS) --dist loadfile $(ARGS)
+
+rehearse: $(READY)
+	$(BIN)/specref rehearse $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -111,8 +111,8 @@ class Rehearsal:
 
     def run(self) -> list[Stage]:
         """Run every stage in turn; one that fails does not stop the others, unless they need what it makes."""
-        # Libraries warn of what is broken on purpose and draw bars; one file holds all of it until the end, because they
-        # keep the stream that they found at first.
+        # Libraries warn of what is broken on purpose and draw bars. One file holds all of it until the end, because
+        # they keep the stream that they found at first.
         with (
             (self.folder / "libraries.log").open("w", encoding="utf-8") as file,
             contextlib.redirect_stdout(file),
