@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,9 +17,7 @@ from protocols.problems import ChoiceProblem
 from specref_core.generator import HasLogLikelihood, LogLikelihood, MonteCarlo
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Mapping
 
     from audits.live_systems import LiveSystem
     from audits.verdicts import Verdict
@@ -27,15 +26,15 @@ if TYPE_CHECKING:
 
 SEED = 1
 """Of the repeat; the first measurement has seed 0."""
-ROUNDS_SHOWN = (8, 16, 32, 64, 128, 256, 512, 1024)
-SETTLED = 0.01
-"""Share of changing choices below which rounds count as enough: one in a hundred."""
+ROUNDS_SHOWN = (16, 32, 64, 128)
+"""Other numbers of rounds that changes are foretold for, up to LLaDA's own 128."""
+SETTLED = (0.05, 0.01)
+"""Shares of changing choices that are asked for: one in twenty, one in a hundred."""
 SINGLE_DRAWS = MonteCarlo(ROUNDS, 1)
 """As many rounds, each a draw of its own: then every estimate comes with a standard error."""
 METRIC = "acc_norm"
 NANO_REPEATED, NANO_ERRORS = 40, 24
 """Problems of the embedded pair that are measured again: its audits have seconds."""
-_SIMULATED = 2000
 
 
 def ranked_part(system: LiveSystem) -> str:
@@ -57,7 +56,6 @@ def flips(system: LiveSystem, benchmark: str) -> Verdict:
     role = ranked_part(system)
     first, second = repeated(system, benchmark, role)
     changed = sum(choice(a) != choice(b) for a, b in zip(first, second, strict=True))
-    settled = rounds_to_settle(expected_flips(*(per_character(system, benchmark, side) for side in (first, second))))
     scores = system.measure(role, benchmark, None)
     right = [sum(one.decision(METRIC).correct for one in side) for side in (first, second)]
     return conclude_share(
@@ -67,7 +65,7 @@ def flips(system: LiveSystem, benchmark: str) -> Verdict:
         system=f"{_named(system, role)}, {ROUNDS} rounds",
         benchmark=benchmark,
         reason=f"{changed} of {len(first)} choices differ between two seeds, of which {right[0]} and {right[1]} are "
-        f"right; by the spread between them {_rounds(settled)} for fewer than one in a hundred to change",
+        f"right; {_settling(changed / len(first))}",
         signature=scores.signature,
     )
 
@@ -93,56 +91,22 @@ def choice(score: ChoiceScore) -> int:
     return score.decision(METRIC).choice
 
 
-def per_character(system: LiveSystem, benchmark: str, scores: Sequence[ChoiceScore]) -> list[NDArray[np.float64]]:
-    """Return for each problem (choices,) the estimates that are compared: nats a character."""
-    lengths = {
-        p.task_id: np.array([len(text) for text in p.choices])
-        for p in system.benchmark(benchmark).problems
-        if isinstance(p, ChoiceProblem)
-    }
-    return [np.asarray(score.values) / lengths[score.task_id] for score in scores]
+def expected_share(seen: float, rounds: int) -> float:
+    """Return the share of choices that would change at another number of rounds.
 
-
-def expected_flips(
-    first: Sequence[NDArray[np.float64]], second: Sequence[NDArray[np.float64]], *, seed: int = 0
-) -> dict[int, float]:
-    """Predict what share of choices would change between two seeds at other numbers of rounds.
-
-    Two measurements of one problem differ by noise alone. What their difference has in common for all choices moves no
-    decision and is taken out; the rest is the noise, normal and with a variance that falls as one over the rounds. The
-    true values are taken to lie around the mean of both measurements with the noise that mean has.
+    Noise falls with the square root of the rounds, and so does the share of problems whose two best choices lie within
+    it, where such gaps are spread evenly near 0. For noise as large as the gaps themselves the rule says too much.
 
     Args:
-        first: for each problem (choices,) estimates at :data:`audits.live_systems.ROUNDS` rounds.
-        second: the same with another seed.
-        seed: of the simulation.
-
-    Returns:
-        By number of rounds the expected share of problems whose choice changes.
+        seen: share that changed at :data:`audits.live_systems.ROUNDS` rounds.
+        rounds: the other number.
     """
-    rng = np.random.default_rng(seed)
-    totals = dict.fromkeys(ROUNDS_SHOWN, 0.0)
-    for one, other in zip(first, second, strict=True):
-        possible = np.isfinite(one) & np.isfinite(other)
-        if possible.sum() < 2:
-            continue
-        a, b = one[possible], other[possible]
-        difference = a - b - (a - b).mean()
-        noise = float(np.sqrt((difference**2).sum() / (2 * (len(a) - 1))))
-        if noise == 0:
-            continue
-        shape = (_SIMULATED, len(a))
-        truth = (a + b) / 2 + noise / np.sqrt(2) * rng.standard_normal(shape)
-        draws = rng.standard_normal((2, *shape))
-        for rounds in ROUNDS_SHOWN:
-            taken = (truth + noise * np.sqrt(ROUNDS / rounds) * draws).argmax(axis=2)
-            totals[rounds] += float((taken[0] != taken[1]).mean())
-    return {rounds: total / max(1, len(first)) for rounds, total in totals.items()}
+    return min(1.0, seen * math.sqrt(ROUNDS / rounds))
 
 
-def rounds_to_settle(expected: Mapping[int, float]) -> int | None:
-    """Return the fewest rounds at which choices hardly change; ``None`` where no number looked at is enough."""
-    return next((rounds for rounds, share in sorted(expected.items()) if share < SETTLED), None)
+def rounds_to_settle(seen: float, *, below: float) -> int:
+    """Return the rounds from which fewer than a share of the choices should change, by :func:`expected_share`."""
+    return max(ROUNDS, math.ceil(ROUNDS * (seen / below) ** 2 - 1e-9))
 
 
 def held(system: LiveSystem, benchmark: str) -> Verdict | None:
@@ -174,15 +138,19 @@ def held(system: LiveSystem, benchmark: str) -> Verdict | None:
     )
 
 
-def figures(expected: Mapping[int, float], observed: float) -> Mapping[str, str]:
-    """Return the share of choices that change, in percent: seen at the rounds measured, expected at others."""
-    cells = {f"seen at {ROUNDS}": f"{100 * observed:.0f}"}
-    return {**cells, **{str(rounds): f"{100 * share:.1f}" for rounds, share in expected.items()}}
+def figures(changed: int, n: int) -> Mapping[str, str]:
+    """Return the percentage of choices that change: seen at the rounds measured, expected at others."""
+    seen = clopper_pearson(changed, n)
+    cells = {"n": str(n), f"seen at {ROUNDS}": f"{100 * changed / n:.0f} ({100 * seen.low:.0f}-{100 * seen.high:.0f})"}
+    return {**cells, **{f"at {rounds}": f"{100 * expected_share(changed / n, rounds):.1f}" for rounds in ROUNDS_SHOWN}}
 
 
 def _named(system: LiveSystem, role: str) -> str:
     return system.name if role == PIPELINE else f"{system.name}'s {role}"
 
 
-def _rounds(settled: int | None) -> str:
-    return f"more than {ROUNDS_SHOWN[-1]} rounds are needed" if settled is None else f"{settled} rounds are enough"
+def _settling(seen: float) -> str:
+    if not seen:
+        return "none would change at more"
+    few, fewer = (f"{rounds_to_settle(seen, below=share):,}" for share in SETTLED)
+    return f"about {few} rounds for one in twenty and {fewer} for one in a hundred"

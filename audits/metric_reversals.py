@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from audits.claims import claim
 from audits.live_verdicts import WORTHWHILE
 from audits.statistics import Comparison, compare_paired, holm, n_needed_scaling
+from audits.statistics.bounded import mean_difference
 from audits.statistics.judging import ALPHA
 from audits.verdicts import Outcome, Verdict
 from specref_core.errors import InputError
@@ -30,12 +31,15 @@ class Pair:
         behind: the other.
         lead: of ``ahead`` by the first metric, 0 or more.
         overtaken: lead of ``behind`` by the second metric: positive where the order is reversed.
+        shift: what changing the metric adds to ``behind`` and takes from ``ahead``, halved: the mean of both leads. It
+            knows what they do not, how often the metrics differ at all.
     """
 
     ahead: str
     behind: str
     lead: Comparison
     overtaken: Comparison
+    shift: Comparison
 
     @property
     def p_value(self) -> float:
@@ -51,8 +55,9 @@ class Pair:
 
     def excluded(self, worthwhile: float) -> bool:
         """Tell whether a reversal by that much, in either direction, is outside the intervals."""
-        this_way = min(self.lead.high, self.overtaken.high) <= worthwhile
-        other_way = min(-self.lead.low, -self.overtaken.low) <= worthwhile
+        sides = (self.lead, self.overtaken, self.shift)
+        this_way = min(side.high for side in sides) <= worthwhile
+        other_way = min(-side.low for side in sides) <= worthwhile
         return this_way and other_way
 
 
@@ -72,10 +77,12 @@ def compare_orders(first: Mapping[str, Sequence[bool]], second: Mapping[str, Seq
     for one, other in combinations(first, 2):
         lead = compare_paired(first[one], first[other])
         overtaken = compare_paired(second[other], second[one])
+        rows = zip(first[one], first[other], second[one], second[other], strict=True)
+        shift = mean_difference([((a - b) - (x - y)) / 2 for a, b, x, y in rows])
         if lead.effect < 0 or (lead.effect == 0 and overtaken.effect < 0):
-            pairs.append(Pair(other, one, lead.reversed(), overtaken.reversed()))
+            pairs.append(Pair(other, one, lead.reversed(), overtaken.reversed(), shift.reversed()))
         else:
-            pairs.append(Pair(one, other, lead, overtaken))
+            pairs.append(Pair(one, other, lead, overtaken, shift))
     return pairs
 
 

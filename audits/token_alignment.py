@@ -17,6 +17,8 @@ from audits.live_verdicts import conclude, paired
 from audits.statistics import decide
 from audits.statistics.bounded import bounded_mean
 from audits.warm_starts import CAPABILITIES, WarmStart
+from protocols.problems import ChoiceProblem
+from specref_core import loading
 from specref_core.alignment import project
 from specref_core.errors import GeneratorError
 from specref_core.generator import Budget
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     from audits.live_systems import LiveSystem
     from audits.verdicts import Verdict
-    from specref_core.generator import Draft, Generator, Projection
+    from specref_core.generator import Completion, Draft, Generator, Projection, Scaffold
 
 ENTROPY_ONLY = MaskPolicy(math=False, tail=False)
 """The part of the paper's mask that reads entropies; the other two rules look at the refiner's own tokens."""
@@ -86,7 +88,7 @@ def drafts(system: LiveSystem, benchmark: str) -> list[Aligned]:
             f"{system.name!r} has no {told}; add what specref_core.generator describes under Has… to enable this"
         )
     chosen = system.benchmark(benchmark)
-    prompts = [problem.prompt for problem in chosen.problems if hasattr(problem, "prompt")]
+    prompts = [problem.prompt for problem in chosen.problems if not isinstance(problem, ChoiceProblem)]
     found = _drafts_on_record(system, benchmark)
     if found is None:
         budget = Budget(steps=system.fewest, max_new_tokens=chosen.max_new_tokens)
@@ -139,6 +141,10 @@ def costs(system: LiveSystem, benchmark: str) -> Verdict:
         by_characters = system.warm_start(policy)
     system.warm_start(policy)  # says which method is missing
     by_index = system.add_part(IndexTransfer(system.pipeline, policy))
+    part = system.part(by_index)
+    variant = getattr(part, "inner", part)
+    assert isinstance(variant, IndexTransfer)
+    variant.remember(_drafts_by_prompt(system, benchmark))
     first, second = (system.measure(role, benchmark, system.fewest) for role in (by_index, by_characters))
     return conclude(
         paired(first, second),
@@ -171,16 +177,63 @@ def flags(one: Aligned, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 class IndexTransfer(WarmStart):
-    """A pipeline whose entropies reach the refiner by token index."""
+    """A pipeline whose entropies reach the refiner by token index.
+
+    Args:
+        pipeline: with ``draft``, ``project`` and ``refine``.
+        policy: which tokens are hidden.
+    """
 
     def __init__(self, pipeline: Generator, policy: MaskPolicy) -> None:
-        super().__init__(pipeline, policy)
+        self._drafting = _Remembering(pipeline)
+        super().__init__(self._drafting, policy)
         self.told = f"{self.told}, by token index"
         self.name = f"{pipeline.name} with {self.told}"
+
+    def remember(self, drafts: Mapping[str, Draft]) -> None:
+        """Take drafts that the pipeline made before with seed 0, by prompt, instead of having them made again."""
+        self._drafting.known.update(drafts)
+
+    def fingerprint(self) -> str:
+        """Name the pipeline, the policy and the transfer."""
+        return f"{loading.fingerprint(self._drafting.pipeline)}+{self.told}"
 
     def scores(self, draft: Draft, seen: Projection) -> NDArray[np.float64]:
         """Take the entropy of the drafter's token of the same number."""
         return index_transfer(draft, len(seen.spans))
+
+
+class _Remembering:
+    """A pipeline that hands out drafts it made before."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self.name: str = pipeline.name
+        self.pipeline = pipeline
+        self.known: dict[str, Draft] = {}
+
+    def generate(self, prompts: Sequence[str], *, budget: Budget, seed: int) -> list[Completion]:
+        """Ask the pipeline."""
+        done: list[Completion] = self.pipeline.generate(prompts, budget=budget, seed=seed)
+        return done
+
+    def draft(self, prompts: Sequence[str], *, budget: Budget, seed: int) -> list[Draft]:
+        """Return the drafts of these prompts, from memory where it holds all of them."""
+        if seed == 0 and all(prompt in self.known for prompt in prompts):
+            return [self.known[prompt] for prompt in prompts]
+        drafted: list[Draft] = self.pipeline.draft(prompts, budget=budget, seed=seed)
+        return drafted
+
+    def project(self, draft: Draft) -> Projection:
+        """Ask the pipeline."""
+        seen: Projection = self.pipeline.project(draft)
+        return seen
+
+    def refine(
+        self, prompts: Sequence[str], scaffolds: Sequence[Scaffold], *, budget: Budget, seed: int
+    ) -> list[Completion]:
+        """Ask the pipeline."""
+        done: list[Completion] = self.pipeline.refine(prompts, scaffolds, budget=budget, seed=seed)
+        return done
 
 
 def _whole(one: Aligned, scores: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -196,6 +249,13 @@ def _drafts_on_record(system: LiveSystem, benchmark: str) -> list[Draft] | None:
     samples = system.measure(PIPELINE, benchmark, system.fewest).samples
     found = [sample.trace.draft for sample in samples if sample.trace is not None and sample.trace.draft is not None]
     return found if len(found) == len(samples) else None
+
+
+def _drafts_by_prompt(system: LiveSystem, benchmark: str) -> dict[str, Draft]:
+    found = _drafts_on_record(system, benchmark)
+    problems = system.benchmark(benchmark).problems
+    prompts = [problem.prompt for problem in problems if not isinstance(problem, ChoiceProblem)]
+    return dict(zip(prompts, found, strict=True)) if found is not None else {}
 
 
 def _aligned(system: LiveSystem, draft: Draft) -> Aligned:

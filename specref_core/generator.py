@@ -304,6 +304,15 @@ class HasEndRule(Protocol):
 
 
 @runtime_checkable
+class HasChatPrompt(Protocol):
+    """A model that can show what its chat template makes of a prompt."""
+
+    def chat_prompt(self, prompt: str) -> str | None:
+        """Return the prompt as the user's turn with the assistant's opened; ``None`` without a chat template."""
+        ...
+
+
+@runtime_checkable
 class HasFingerprint(Protocol):
     """A generator that can say which weights and settings it runs with."""
 

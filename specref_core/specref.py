@@ -117,6 +117,10 @@ class SpecRef:
         """Return the refiner's estimates: a pipeline has no likelihood of its own (paper Table 2 scores it so too)."""
         return self.refiner.log_likelihood(requests, monte_carlo=monte_carlo, seed=seed)
 
+    def chat_prompt(self, prompt: str) -> str | None:
+        """Return the prompt as the refiner's chat template writes it: the likelihoods are the refiner's."""
+        return self.refiner.chat_prompt(prompt)
+
     def fingerprint(self) -> str:
         """Name the weights and settings of both models, and the mask policy."""
         return settings_digest(self.drafter.fingerprint(), self.refiner.fingerprint(), self.policy.describe())

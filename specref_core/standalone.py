@@ -84,6 +84,10 @@ class StandaloneDrafter:
         drafted = len(draft.token_ids)
         return Cost(0, drafted, drafted, drafted, seconds, self.drafter.flops(prompt, draft))
 
+    def chat_prompt(self, prompt: str) -> str | None:
+        """Return the prompt as the tokenizer's chat template writes it; ``None`` where there is no template."""
+        return chat_prompt(getattr(self.drafter, "tokenizer", None), prompt)
+
     def log_likelihood(
         self, requests: Sequence[LikelihoodRequest], *, monte_carlo: MonteCarlo, seed: int
     ) -> list[list[LogLikelihood]]:
@@ -200,12 +204,15 @@ class StandaloneRefiner:
         """
         require_encodable(prompt, "the prompt")
         if self.settings.chat:
-            message = [{"role": "user", "content": prompt}]
-            text = self.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+            text = self.chat_prompt(prompt)
             return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
         ids = list(self.tokenizer(prompt, verbose=False)["input_ids"])
         begin = getattr(self.tokenizer, "bos_token_id", None)
         return ids if ids or begin is None else [begin]
+
+    def chat_prompt(self, prompt: str) -> str | None:
+        """Return the prompt as the tokenizer's chat template writes it; ``None`` where there is no template."""
+        return chat_prompt(self.tokenizer, prompt)
 
     def encode_draft(self, text: str) -> Tokenization:
         """Return the refiner's tokens of a draft and their characters."""
@@ -335,6 +342,23 @@ class StandaloneRefiner:
             flops = denoise_flops(shape, length=len(canvas), row_forwards=rows, head_rows=heads)
             completions.append(Completion(text, Cost(settings.steps, passes, rows, 0, seconds, flops), trace))
         return completions
+
+
+def chat_prompt(tokenizer: Any, prompt: str) -> str | None:
+    """Return a prompt as the user's turn of a tokenizer's chat template, with the assistant's turn opened.
+
+    Args:
+        tokenizer: of transformers.
+        prompt: the user's turn.
+
+    Returns:
+        The text with the template's special tokens spelled out; ``None`` where the tokenizer has no chat template.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        return None
+    message = [{"role": "user", "content": prompt}]
+    text: str = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+    return text
 
 
 def _draft_trace(draft: Draft) -> Trace:
