@@ -1,7 +1,7 @@
 """Does a generator keep its contract? Each check returns what it broke, in words that name the culprit, or nothing.
 
-What is checked is what every score relies on: one completion a prompt, text that is raw, equal results for equal seeds,
-and results that do not depend on what shares the batch.
+What is checked is what every score relies on: one completion a prompt, text that is raw and a continuation, equal
+results for equal seeds, and results that do not depend on what shares the batch.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ FEWEST_BARE = 3
 """Completions that must have lost their indentation before a generator is said to strip: fewer could be chance."""
 
 
+LONGEST_TOKEN = 128
+"""Characters that no token of the usual vocabularies exceeds, runs of blanks included."""
 NAMED = 3
 """Prompts named in a message."""
 
@@ -147,6 +149,38 @@ def strips(name: str, problems: Sequence[CodeProblem], texts: Sequence[str]) -> 
         f"stand and do once their indentation is put back ({_some(repaired)}); return the raw continuation, "
         "never .strip() or dedent it"
     )
+
+
+def no_continuations(name: str, probe: Probe, texts: Sequence[str]) -> str | None:
+    """Return how completions are something else than continuations that fit the budget, or ``None``.
+
+    Args:
+        name: of the generator.
+        probe: what was asked.
+        texts: the completions, in the order of the prompts.
+    """
+    nothing = [named for named, text in zip(probe.names, texts, strict=True) if not text.strip()]
+    if len(nothing) == len(texts):
+        return f"generator {name!r} writes nothing: all {len(texts)} completions are empty or blank ({_some(nothing)})"
+    echoed = [
+        named
+        for named, prompt, text in zip(probe.names, probe.prompts, texts, strict=True)
+        if prompt.strip() and text.lstrip().startswith(prompt.strip())
+    ]
+    if 2 * len(echoed) >= len(texts):
+        return (
+            f"generator {name!r} returns the prompt too: {len(echoed)} of {len(texts)} completions begin with it "
+            f"({_some(echoed)}); return the continuation alone"
+        )
+    most = probe.budget.max_new_tokens * LONGEST_TOKEN
+    long = [named for named, text in zip(probe.names, texts, strict=True) if len(text) > most]
+    if long:
+        return (
+            f"generator {name!r} ignores its budget: {len(long)} of {len(texts)} completions are longer than "
+            f"{probe.budget.max_new_tokens} tokens can be, up to {max(map(len, texts)):,} characters ({_some(long)}); "
+            "stop at budget.max_new_tokens"
+        )
+    return None
 
 
 def _failing_alone(generator: Generator, probe: Probe) -> list[str]:

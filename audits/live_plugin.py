@@ -14,6 +14,8 @@ import pytest
 
 from audits import full_plugin
 from audits.claims import claim
+from audits.guarded_generator import raised_at
+from audits.kept_results import KeptResults
 from specref_core.errors import CheckpointError, GeneratorError, InputError, SpecRefError
 
 if TYPE_CHECKING:
@@ -138,6 +140,12 @@ def live_system(request: pytest.FixtureRequest) -> LiveSystem:
 
 
 @pytest.fixture
+def kept(request: pytest.FixtureRequest) -> KeptResults:
+    """Return results of earlier runs of the same code on the embedded pair, which need not be computed again."""
+    return KeptResults(_lasting_folder(request))
+
+
+@pytest.fixture
 def full(request: pytest.FixtureRequest) -> Live:
     """Return the full pair on one benchmark of the paper's tables."""
     return Live(_system(request, "full"), request.param, full_plugin.full_benchmarks(request.config))
@@ -148,7 +156,6 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     """End an audit whose system lacks a method as a skip, and one whose generator broke its contract by its name."""
     if not {"live", "live_system", "full"} & set(pyfuncitem.fixturenames):
         return (yield)
-    from audits.guarded_generator import raised_at
     from audits.live_systems import MissingCapabilityError
 
     try:
@@ -182,9 +189,10 @@ def _benchmarks(config: pytest.Config, source: str, kinds: tuple[str, ...]) -> t
 
 
 def _system(request: pytest.FixtureRequest, source: str) -> LiveSystem:
-    """Load a system once a process; what went wrong then is told again each time."""
+    """Load a system once a process; what went wrong then fails the first audit, and the others skip."""
     known = request.config.stash[_SYSTEMS]
-    if source not in known:
+    first = source not in known
+    if first:
         try:
             known[source] = _load(request, source)
         except SpecRefError as error:
@@ -193,7 +201,10 @@ def _system(request: pytest.FixtureRequest, source: str) -> LiveSystem:
     if isinstance(found, CheckpointError) and source == "nano":
         pytest.skip(str(found))
     if isinstance(found, SpecRefError):
-        pytest.fail(f"--generator {request.config.getoption('--generator')}: {found}", pytrace=False)
+        told = f"--generator {request.config.getoption('--generator')}: {found}"
+        if not first:
+            pytest.skip(f"{told} (failed above)")
+        pytest.fail(f"{told}{raised_at(found)}", pytrace=False)
     return found
 
 
