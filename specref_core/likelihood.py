@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from specref_core.batching import Batches
 from specref_core.errors import InputError
 from specref_core.generator import LogLikelihood
 from specref_core.mask_draws import all_masks, draw_masks
@@ -72,19 +73,25 @@ def ar_log_likelihood(
     pairs = likelihood_pairs(model.config, tokenizer, requests, needs_context=True)
     values: dict[int, float] = {}
     scorable = [index for index, (_, target) in enumerate(pairs) if target]
-    for packed in _packed([len(pairs[i][0]) + len(pairs[i][1]) for i in scorable], tokens_per_pass):
-        group = [scorable[place] for place in packed]
+    batches = Batches(max(1, len(scorable)), "pairs of context and continuation")
+
+    def score(group: list[int]) -> list[float]:
         # Padding goes to the right, where a causal model cannot see it.
         rows = [torch.tensor(pairs[index][0] + pairs[index][1]) for index in group]
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(model.device)
         first = min(len(pairs[index][0]) for index in group) - 1
         logits = model(ids[:, :-1], logits_to_keep=torch.arange(first, ids.shape[1] - 1, device=ids.device)).logits
+        found = []
         for row, index in enumerate(group):
             context, target = pairs[index]
             start = len(context) - 1 - first
             at = logits[row, start : start + len(target)].clone()
             wanted = ids[row, len(context) : len(context) + len(target)].to(at.device)
-            values[index] = -float(_cross_entropy(at, wanted).double().sum())
+            found.append(-float(_cross_entropy(at, wanted).double().sum()))
+        return found
+
+    for packed in _packed([len(pairs[i][0]) + len(pairs[i][1]) for i in scorable], tokens_per_pass):
+        values |= batches.run([scorable[place] for place in packed], score)
     scored = [LogLikelihood(values.get(i, 0.0), 0.0, 0, len(target)) for i, (_, target) in enumerate(pairs)]
     return regroup(scored, requests)
 
@@ -174,7 +181,9 @@ def masked_cross_entropies(
     losses = [np.zeros(masks.shape) for _, _, masks in targets]
     rows = [(index, draw) for index, (_, _, masks) in enumerate(targets) for draw in range(len(masks))]
     sizes = [len(context) + len(target) for context, target, _ in targets]
-    for group in _packed([sizes[index] for index, _ in rows], tokens_per_pass):
+    batches = Batches(max(1, len(rows)), "masked rows")
+
+    def score(group: list[int]) -> list[NDArray[np.float64]]:
         picked = [rows[place] for place in group]
         longest = max(sizes[index] for index, _ in picked)
         ids = torch.full((len(picked), longest), model.config.mask_token_id)
@@ -187,8 +196,12 @@ def masked_cross_entropies(
             prompt[row, : len(context)] = True
         found = _hidden_losses(model, ids, hidden=hidden, real=real, prompt=prompt, cfg_scale=cfg_scale)
         by_row = torch.split(found, hidden.sum(dim=1).tolist())
-        for (index, draw), loss in zip(picked, by_row, strict=True):
-            losses[index][draw, targets[index][2][draw]] = loss.numpy()
+        return [loss.numpy() for loss in by_row]
+
+    for packed in _packed([sizes[index] for index, _ in rows], tokens_per_pass):
+        for place, loss in batches.run(packed, score).items():
+            index, draw = rows[place]
+            losses[index][draw, targets[index][2][draw]] = loss
     return losses
 
 

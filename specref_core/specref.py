@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import fields, replace
+from inspect import signature
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
         MonteCarlo,
         Scaffold,
     )
+
+
+BACKENDS = ("transformers", "vllm")
+"""What may load a drafter; the first is the default."""
 
 
 class SpecRef:
@@ -147,6 +152,8 @@ def from_pretrained(
     refiner: str | Path,
     *,
     name: str = "specref",
+    backend: str | None = None,
+    backend_options: Mapping[str, Any] | None = None,
     drafter_temperature: float = 0.0,
     drafter_top_p: float = 1.0,
     drafter_quantization: str | None = None,
@@ -160,9 +167,12 @@ def from_pretrained(
     """Load a pipeline from two checkpoint directories or hub names.
 
     Args:
-        drafter: a causal LM, or a drafter already made (another backend's).
+        drafter: a causal LM, or a drafter already made. ``vllm:PLACE`` and ``transformers:PLACE`` name the backend too.
         refiner: a checkpoint in the LLaDA layout.
         name: how it is called in tables.
+        backend: of the drafter, ``transformers`` (the default) or ``vllm``.
+        backend_options: further arguments of the backend's own ``from_pretrained`` (vLLM: ``devices``,
+            ``memory_share``, ``context_window``, ``engine_options``).
         drafter_temperature: 0 drafts greedily.
         drafter_top_p: nucleus of a sampled draft.
         drafter_quantization: ``4bit``, ``8bit`` or ``None``.
@@ -170,12 +180,12 @@ def from_pretrained(
         refiner_quantization: as the drafter's.
         refiner_revision: of a hub name.
         dtype: of both models.
-        device_map: of both models.
+        device_map: of both models; ``auto`` spreads each over the GPUs there are. vLLM places its model itself.
         **overrides: any field of :class:`MaskPolicy` (``k``, ``window`` …), :class:`RefinerSettings` (``slack``,
             ``chat``, ``batch_size`` …) or :class:`DenoiseSettings` (``steps``, ``temperature`` …), by name.
 
     Raises:
-        InputError: an override is no such field, or a value cannot be used.
+        InputError: an override is no such field, a value cannot be used, or the backend is not installed.
         CheckpointError: a checkpoint is missing or damaged.
     """
     kinds = (MaskPolicy, RefinerSettings, DenoiseSettings)
@@ -189,20 +199,28 @@ def from_pretrained(
     }
     policy = MaskPolicy(**given[MaskPolicy])
     settings = RefinerSettings(denoise=DenoiseSettings(**given[DenoiseSettings]), **given[RefinerSettings])
-    if hasattr(drafter, "draft"):
-        backend: Any = drafter
+    made = hasattr(drafter, "draft")
+    kind, place = ("", "") if made else _backend(drafter, backend)
+    if made and (backend or backend_options):
+        raise InputError("backend and backend_options are for a drafter that is loaded here; this one is made already")
+    if made:
+        drafting: Any = drafter
     else:
-        from specref_core.drafting.transformers import TransformersDrafter
-
-        backend = TransformersDrafter.from_pretrained(
-            drafter,
-            dtype=dtype,
-            device_map=device_map,
-            quantization=drafter_quantization,
-            revision=drafter_revision,
-            temperature=drafter_temperature,
-            top_p=drafter_top_p,
-            batch_size=settings.batch_size,
+        common: dict[str, Any] = {
+            "dtype": dtype,
+            "quantization": drafter_quantization,
+            "revision": drafter_revision,
+            "temperature": drafter_temperature,
+            "top_p": drafter_top_p,
+        }
+        # The drafter first: vLLM takes its share of a GPU before anybody else is there.
+        drafting = (
+            _under_vllm(place, {**common, **(backend_options or {})})
+            if kind == "vllm"
+            else _under_transformers(
+                place,
+                {**common, "device_map": device_map, "batch_size": settings.batch_size, **(backend_options or {})},
+            )
         )
     loaded = StandaloneRefiner.from_pretrained(
         refiner,
@@ -212,4 +230,42 @@ def from_pretrained(
         quantization=refiner_quantization,
         revision=refiner_revision,
     )
-    return SpecRef(backend, loaded, policy, name=name)
+    return SpecRef(drafting, loaded, policy, name=name)
+
+
+def _backend(drafter: Any, named: str | None) -> tuple[str, str]:
+    """Return the backend and the place of a drafter that is yet to be loaded."""
+    kind, separator, place = str(drafter).partition(":")
+    if not separator or kind not in BACKENDS:
+        kind, place = "", str(drafter)
+    if named is not None and named not in BACKENDS:
+        raise InputError(f"backend={named!r}: expected one of {', '.join(BACKENDS)}")
+    if kind and named and kind != named:
+        raise InputError(f"drafter={str(drafter)!r} and backend={named!r}: name one backend")
+    return kind or named or BACKENDS[0], place
+
+
+def _under_vllm(place: str, options: Mapping[str, Any]) -> Any:
+    from specref_core.drafting.vllm import VllmDrafter
+
+    return _load(VllmDrafter, place, options)
+
+
+def _under_transformers(place: str, options: Mapping[str, Any]) -> Any:
+    from specref_core.drafting.transformers import TransformersDrafter
+
+    return _load(TransformersDrafter, place, options)
+
+
+def _load(kind: Any, place: str, options: Mapping[str, Any]) -> Any:
+    """Load a drafter, after a look at the names of its options."""
+    known: set[str] = set()
+    for method in (kind.from_pretrained, kind.__init__):
+        known |= {p.name for p in signature(method).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    unknown = sorted(options.keys() - known)
+    if unknown:
+        raise InputError(
+            f"backend_options: {', '.join(unknown)}: no such option of {kind.__name__}; "
+            f"expected some of: {', '.join(sorted(known - {'identity'}))}"
+        )
+    return kind.from_pretrained(place, **options)

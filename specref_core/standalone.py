@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from specref_core.alignment import require_encodable
-from specref_core.batching import Batches
+from specref_core.batching import Batches, BatchSize
 from specref_core.canvas import Canvas, blank, read, warm_start
 from specref_core.continuation import encode_continuation
+from specref_core.cost import ModelShape, denoise_flops
 from specref_core.decoding.denoise import DenoiseSettings, denoise
 from specref_core.errors import InputError
 from specref_core.fingerprint import settings_digest, tokenizer_digest, weights_digest
 from specref_core.generator import END_RULES, Completion, Cost, Trace
 from specref_core.masking import normalise
+from specref_core.memory import denoise_bytes, free_bytes, number_bytes
 from specref_core.seeding import row_seed
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ class StandaloneDrafter:
         drafts = self.draft(prompts, budget=budget, seed=seed)
         seconds = (perf_counter() - started) / max(1, len(prompts))
         return [
-            Completion(draft.text, self.cost(prompt, draft, seconds), _draft_trace(draft))
+            Completion(draft.text, self.cost(prompt, draft, seconds), draft_trace(draft))
             for prompt, draft in zip(prompts, drafts, strict=True)
         ]
 
@@ -109,14 +111,15 @@ class RefinerSettings:
         canvas_length: a fixed answer length in refiner tokens. ``None`` means the draft's own length for a warm start
             and the budget's ``max_new_tokens`` for a standalone run.
         chat: wrap prompts in the tokenizer's chat template, as instruction-tuned refiners expect.
-        batch_size: canvases denoised together; results do not depend on it beyond float noise.
+        batch_size: canvases denoised together, ``auto`` for as many as fit into the GPU's free memory; results do not
+            depend on it beyond float noise.
     """
 
     denoise: DenoiseSettings = field(default_factory=DenoiseSettings)
     slack: int = 0
     canvas_length: int | None = None
     chat: bool = False
-    batch_size: int = 8
+    batch_size: BatchSize = "auto"
 
     def __post_init__(self) -> None:
         if self.slack < 0:
@@ -264,7 +267,12 @@ class StandaloneRefiner:
         def work(batch: list[int]) -> list[Completion]:
             return self._fill_batch([canvases[i] for i in batch], [seeds[i] for i in batch], settings)
 
-        done = self._batches.run(sorted(range(len(canvases)), key=lambda i: len(canvases[i])), work)
+        done = self._batches.run(
+            sorted(range(len(canvases)), key=lambda i: len(canvases[i])),
+            work,
+            need=lambda i: self._bytes(len(canvases[i]), settings),
+            free=lambda: free_bytes(self.model),
+        )
         return [done[i] for i in range(len(canvases))]
 
     def with_end_rule(self, rule: str) -> StandaloneRefiner:
@@ -305,14 +313,21 @@ class StandaloneRefiner:
             self._weights, tokenizer_digest(self.tokenizer), replace(self.settings, batch_size=1), self.model.dtype
         )
 
+    def _bytes(self, length: int, settings: DenoiseSettings) -> int:
+        """Return what a canvas of this length takes in a batch."""
+        return denoise_bytes(
+            ModelShape.of(self.model.config),
+            length=length,
+            number_bytes=number_bytes(self.model),
+            copies=2 if settings.cfg_scale > 0 else 1,
+        )
+
     def _reverse(self, ids: Tensor, masked: Tensor, **how: Any) -> Denoised:
         """Run the reverse process on one batch; a faster sampler takes its place here."""
         return denoise(self.model, ids, masked, **how)
 
     def _fill_batch(self, canvases: list[Canvas], seeds: list[int], settings: DenoiseSettings) -> list[Completion]:
         import torch
-
-        from specref_core.cost import ModelShape, denoise_flops
 
         started = perf_counter()
         width = max(map(len, canvases))
@@ -361,7 +376,7 @@ def chat_prompt(tokenizer: Any, prompt: str) -> str | None:
     return text
 
 
-def _draft_trace(draft: Draft) -> Trace:
+def draft_trace(draft: Draft) -> Trace:
     """Return the trace of an answer that is a draft: nothing was hidden."""
     pieces, done = [], 0
     for start, end in draft.spans:

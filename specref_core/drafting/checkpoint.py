@@ -124,15 +124,17 @@ def _check_weight_files(folder: Path, config: Any) -> None:
         return  # packed weights have other names and shapes
     import torch
     import transformers
-    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+    from transformers import conversion_mapping
 
+    renamed: Any = conversion_mapping.get_checkpoint_conversion_mapping
     try:
         with torch.device("meta"):
-            model: Any = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            build: Any = transformers.AutoModelForCausalLM.from_config
+            model = build(config, trust_remote_code=False)
     except Exception as error:  # whatever the model's own constructor makes of a field
         raise CheckpointError(_unloadable(folder, "config.json", error)) from error
     expected = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
-    if get_checkpoint_conversion_mapping(config.model_type) or 2 * len(expected.keys() & found.keys()) < len(expected):
+    if renamed(config.model_type) or 2 * len(expected.keys() & found.keys()) < len(expected):
         return  # the library renames as it loads; what it could not place, it reports then
     tied = set(getattr(model, "_tied_weights_keys", None) or ()) if config.tie_word_embeddings else set()
     absent = {name for name in expected.keys() - found.keys() - tied if not _ignored(model, "missing", name)}

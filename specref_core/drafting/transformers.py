@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from specref_core.batching import Batches
+from specref_core.batching import Batches, BatchSize
 from specref_core.continuation import decode_continuation, encode_continuation
 from specref_core.cost import ModelShape, generation_flops
 from specref_core.drafting.checkpoint import load_causal_lm
@@ -21,10 +21,11 @@ from specref_core.drafting.distribution import checked_entropy, choose, read
 from specref_core.drafting.text_side import TextSide, by_length, end_ids
 from specref_core.errors import InputError
 from specref_core.fingerprint import settings_digest, tokenizer_digest, weights_digest
+from specref_core.memory import free_bytes, generation_bytes, number_bytes
 from specref_core.seeding import row_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -43,7 +44,8 @@ class TransformersDrafter(TextSide):
         tokenizer: its fast tokenizer.
         temperature: 0 drafts greedily; otherwise tokens are drawn from the tempered distribution.
         top_p: nucleus of the draw; entropies are always of the full, raw distribution.
-        batch_size: prompts drafted together; results do not depend on it beyond float noise.
+        batch_size: prompts drafted together, ``auto`` for as many as fit into the GPU's free memory; results do not
+            depend on it beyond float noise.
         stop: strings that end a draft, which then stops before the first of them; none by default.
     """
 
@@ -54,7 +56,7 @@ class TransformersDrafter(TextSide):
         *,
         temperature: float = 0.0,
         top_p: float = 1.0,
-        batch_size: int = 8,
+        batch_size: BatchSize = "auto",
         stop: Sequence[str] = (),
     ) -> None:
         config = model.config.get_text_config()
@@ -128,7 +130,7 @@ class TransformersDrafter(TextSide):
             self._write(rows)
             return [self._finish(row) for row in rows]
 
-        drafts = self._batches.run(by_length(encoded), write)
+        drafts = self._run(by_length(encoded), write, [len(ids) for ids in encoded], budget.max_new_tokens)
         return [drafts[i] for i in range(len(prompts))]
 
     def teacher_forced(
@@ -173,8 +175,8 @@ class TransformersDrafter(TextSide):
                 drafts.append(self._draft(text, targets[i], spans, entropies, log_probs))
             return drafts
 
-        order = by_length([[*before, *after] for before, after in zip(encoded, targets, strict=True)])
-        drafts = self._batches.run(order, score)
+        both = [[*before, *after] for before, after in zip(encoded, targets, strict=True)]
+        drafts = self._run(by_length(both), score, [len(ids) for ids in both], 0)
         return [drafts[i] for i in range(len(prompts))]
 
     def log_likelihood(
@@ -197,6 +199,17 @@ class TransformersDrafter(TextSide):
             self._weights = weights_digest(self.model)
         choices = (self.temperature, self.top_p, self.stop, self.model.dtype)
         return settings_digest(self._weights, tokenizer_digest(self.tokenizer), *choices)
+
+    def _run(
+        self, order: list[int], work: Callable[[list[int]], list[Draft]], lengths: list[int], generated: int
+    ) -> dict[int, Draft]:
+        """Run work in batches; ``lengths`` are the tokens that every item begins with."""
+
+        def need(item: int) -> int:
+            shape, width = ModelShape.of(self.model.config), number_bytes(self.model)
+            return generation_bytes(shape, prompt=lengths[item], generated=generated, number_bytes=width)
+
+        return self._batches.run(order, work, need=need, free=lambda: free_bytes(self.model))
 
     @torch.inference_mode()
     def _write(self, rows: list[_Row]) -> None:

@@ -162,7 +162,7 @@ class VllmDrafter(TextSide):
                 f"it was given memory_share={memory_share}, devices={devices}, dtype={dtype!r}. "
                 "Change these, or take the transformers backend"
             ) from error
-        served = getattr(engine.llm_engine.model_config, "max_model_len", window)
+        served = int(engine.llm_engine.model_config.max_model_len)
         identity = settings_digest(_files_digest(files.folder), "vllm", version, dtype, quantization, devices)
         return cls(
             engine,
