@@ -115,7 +115,7 @@ def _figure(title: str, axis: Axis, shown: dict[str, list[Measurement]]) -> Mark
     for mark in marks:
         parts.append(svg.element("line", x1=x(mark), x2=x(mark), y1=_TOP, y2=_BOTTOM, class_="grid"))
         parts.append(svg.label(x(mark), _BOTTOM + 15, svg.short(mark), class_="tick", anchor="middle"))
-    told = svg.wrap(f"{axis.name} (log scale)", int(svg.WIDTH / svg.CHARACTER))
+    told = svg.wrap(f"{axis.name} (log scale)", int((svg.WIDTH - 10) / svg.BOLD))
     parts += [
         svg.label(svg.WIDTH / 2, _BOTTOM + 33 + 15 * i, line, class_="axis", anchor="middle")
         for i, line in enumerate(told)

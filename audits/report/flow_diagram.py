@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _HEIGHT = 150.0
 _GAP = 30.0
 _TOP = 26.0
-_LEFT, _RIGHT, _BAR = 112.0, svg.WIDTH - 126.0, 14.0
+_LEFT, _RIGHT, _BAR = 96.0, svg.WIDTH - 110.0, 14.0
 
 
 def flow_diagram(flow: Flow) -> Markup:

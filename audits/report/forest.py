@@ -80,7 +80,7 @@ def _plot(claim: ReportedClaim | None, source: str, unit: str, rows: Sequence[Re
     told += "n in each row"
     if margin:
         told += f"; dashed: margin {'±' if len(margins) > 1 else ''}{svg.short(margin)}"
-    captions = svg.wrap(told, int((_RIGHT - _LEFT) / svg.CHARACTER))
+    captions = svg.wrap(told, int((_RIGHT - _LEFT) / svg.BOLD))
     axis += [
         svg.label(svg.WIDTH / 2, bottom + 32 + i * _LINE, line, class_="axis", anchor="middle")
         for i, line in enumerate(captions)

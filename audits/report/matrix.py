@@ -63,6 +63,11 @@ class Matrix:
     columns: tuple[str, ...]
     rows: tuple[MatrixRow, ...]
 
+    @property
+    def crowded(self) -> bool:
+        """Whether the last column gathers several benchmarks."""
+        return OTHERS in self.columns
+
 
 def matrices(claims: Mapping[str, ReportedClaim], verdicts: Sequence[ReportedVerdict]) -> list[Matrix]:
     """Return a matrix for each source that has verdicts."""

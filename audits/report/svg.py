@@ -12,10 +12,12 @@ from markupsafe import Markup, escape
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-WIDTH = 420
+WIDTH = 380
 """Units of every figure's width; a unit is close to a pixel on a phone, so that 12 units of text stay readable."""
-CHARACTER = 6.3
-"""Units that a character of a label takes, on the generous side."""
+CHARACTER = 6.8
+"""Units that a character of a label takes in a wide font."""
+BOLD = 7.6
+"""The same for the bold text of axes."""
 _TICKS = 5
 
 
@@ -51,7 +53,6 @@ def figure(parts: Iterable[Markup], *, height: float, title: str, description: s
         viewBox=f"0 0 {WIDTH} {_number(height)}",
         role="img",
         aria_label=title,
-        xmlns="http://www.w3.org/2000/svg",
     )
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _LEAST_NATS = 0.1
 """Top of the colour scale of a draft that is sure of everything: its noise shall not look like doubt."""
-_END = "end"
+_END = "⟨end⟩"
 _NOTHING = "∅"
 
 
