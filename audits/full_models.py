@@ -7,6 +7,8 @@ files should hear of three files.
 from __future__ import annotations
 
 import json
+import os
+import re
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,6 +39,31 @@ _DOWNLOADS = {
     DRAFTER: "2.8 B parameters, 5.6 GB",
     REFINER: "8 B parameters, 16 GB",
 }
+_DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
+_NAMED_BACKEND = re.compile(r"^(vllm|transformers):")  # vllm:PLACE names a backend beside the place
+_GITHUB = "https://raw.githubusercontent.com"
+_FILES = {
+    "humaneval": (f"{_GITHUB}/openai/human-eval/master/data/HumanEval.jsonl.gz", "humaneval/HumanEval.jsonl.gz"),
+    "mbpp": (f"{_GITHUB}/google-research/google-research/master/mbpp/mbpp.jsonl", "mbpp/mbpp.jsonl"),
+    "gsm8k": (
+        f"{_GITHUB}/openai/grade-school-math/master/grade_school_math/data/test.jsonl",
+        "gsm8k/test.jsonl",
+    ),
+    "math": (
+        "https://huggingface.co/datasets/hendrycks/competition_math (test split) as JSON lines",
+        "math/test.jsonl",
+    ),
+    "bbh": (
+        f"{_GITHUB}/suzgunmirac/BIG-Bench-Hard/main/bbh/boolean_expressions.json",
+        "bbh/boolean_expressions.json",
+    ),
+    "arc_challenge": (
+        "https://huggingface.co/datasets/allenai/ai2_arc (ARC-Challenge, test split) as JSON lines",
+        "arc/ARC-Challenge-Test.jsonl",
+    ),
+    "hellaswag": (f"{_GITHUB}/rowanz/hellaswag/master/data/hellaswag_val.jsonl", "hellaswag/hellaswag_val.jsonl"),
+}
+"""Where each benchmark's public file is, and its place in a data folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +85,8 @@ class FullSettings:
         max_new_tokens: longest draft and canvas; ``None`` takes 512 for answers and 256 for code. The paper does not
             say.
         chat: wrap the refiner's prompts in its chat template, as its authors do. The paper does not say.
-        batch_size: prompts a call.
+        batch_size: prompts a call, and so the samples that a stopped run may lose; how many of them go through a model
+            together follows from its free memory.
         overrides: any further setting of ``specref_core.specref.from_pretrained``, by name.
     """
 
@@ -74,7 +102,7 @@ class FullSettings:
     steps: tuple[int, ...] = STEPS
     max_new_tokens: int | None = None
     chat: bool = True
-    batch_size: int = 8
+    batch_size: int = 16
     overrides: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
@@ -86,6 +114,8 @@ class FullSettings:
         ):
             if value not in known:
                 raise InputError(f"{name} {value!r} is unknown; expected one of {', '.join(known)}")
+        if not _DEVICE.fullmatch(self.device):
+            raise InputError(f"device {self.device!r} is unknown; expected auto, cuda, cuda:N, cpu, mps or xpu")
         if not self.steps or any(not isinstance(s, int) or s < 1 for s in self.steps):
             raise InputError(f"steps {self.steps!r}: expected whole numbers of at least 1, as 8,16,32,64")
         if sorted(set(self.steps)) != list(self.steps):
@@ -157,9 +187,7 @@ def parse_overrides(given: Sequence[str]) -> tuple[tuple[str, Any], ...]:
 
 def missing_device(device: str) -> str | None:
     """Return why the gpu audits cannot run on this device, or ``None`` where they can."""
-    if device != "auto":
-        return None  # a device named by hand is tried; torch says what is wrong with it
-    if cuda_devices():
+    if device != "auto" or cuda_devices():
         return None
     return (
         f"no CUDA device here: the gpu audits measure {DRAFTER} and {REFINER} on one; "
@@ -167,13 +195,26 @@ def missing_device(device: str) -> str | None:
     )
 
 
+def absent_device(device: str) -> str | None:
+    """Return what is wrong with a CUDA device that was named by hand, or ``None``."""
+    if not device.startswith("cuda"):
+        return None
+    found = cuda_devices()
+    number = int(device.partition(":")[2] or 0)
+    if number < len(found):
+        return None
+    there = ", ".join(f"cuda:{index} ({name})" for index, name in enumerate(found)) or "none"
+    return f"--device {device}: torch sees no such device; the CUDA devices here: {there}"
+
+
 def unreachable(settings: FullSettings) -> list[str]:
     """Return a sentence for every model that is neither a directory here, nor in the hub's cache, nor on the hub.
 
     A checkpoint that the hub has is downloaded here, with the hub's own progress bars.
     """
+    drafter = _NAMED_BACKEND.sub("", settings.drafter)
     wanted = (
-        ("drafter", settings.drafter, settings.drafter_revision),
+        ("drafter", drafter, settings.drafter_revision),
         ("refiner", settings.refiner, settings.refiner_revision),
     )
     return [told for role, place, revision in wanted if (told := _unreachable(role, place, revision)) is not None]
@@ -225,20 +266,17 @@ def load_data(
             if not there:
                 hub = hub_answers() if hub is None else hub
                 if not hub:
-                    raise InputError("the hub is not reachable from here")  # noqa: TRY301  # told with the place below
+                    raise InputError(name)  # noqa: TRY301  # what to do is said below
             loaded[name] = load_full_benchmark(
                 name, limit=limit, seed=seed, data_dir=data_dir, max_new_tokens=settings.max_new_tokens
             )
         except InputError as error:
-            if there:
+            if there:  # its file is broken: the error says where
                 missing.append(f"data {name}: {error}")
                 continue
-            place = f"{data_dir or 'DIR'}/{source.local[0].replace('[Hh]uman[Ee]val', 'HumanEval').rstrip('*')}"
-            place = place.replace("[Tt]est*", "Test").replace(".jsonl*", ".jsonl").replace(".json*", ".json")
-            missing.append(
-                f"data {name}: download https://huggingface.co/datasets/{source.hub[0]} ({source.hub[2]} split) to "
-                f"{place}" + ("" if data_dir else " and give --data-dir DIR") + f" [{error}]"
-            )
+            url, place = _FILES[name]
+            told = f"data {name}: download {url} to {data_dir or 'DIR'}/{place}"
+            missing.append(told if data_dir else f"{told} and give --data-dir DIR")
     return loaded, missing
 
 
@@ -246,6 +284,9 @@ def backend_of(settings: FullSettings) -> str:
     """Return the drafter's backend, ``auto`` resolved."""
     if settings.backend != "auto":
         return settings.backend
+    named = _NAMED_BACKEND.match(settings.drafter)
+    if named:
+        return named.group(1)
     on_cuda = settings.device.startswith(("auto", "cuda"))
     return "vllm" if on_cuda and find_spec("vllm") is not None and cuda_devices() else "transformers"
 
@@ -271,9 +312,7 @@ def open_pair(settings: FullSettings, *, name: str = "specref") -> Any:
     from specref_core.specref import from_pretrained
 
     drafter, refiner = quantization_of(settings)
-    options: dict[str, Any] = {"chat": settings.chat, "batch_size": settings.batch_size, **dict(settings.overrides)}
-    if (backend := backend_of(settings)) != "transformers":
-        options["backend"] = backend
+    options: dict[str, Any] = {"chat": settings.chat, "backend": backend_of(settings), **dict(settings.overrides)}
     return from_pretrained(
         settings.drafter,
         settings.refiner,
@@ -342,14 +381,19 @@ def _unreachable(role: str, place: str, revision: str | None) -> str | None:
         f"download it{size} where there is a network, hf download {place} --local-dir DIR, and give --{role} DIR; "
         "or copy the hub's cache and set HF_HOME"
     )
-    if not hub_answers():
-        return f"{role} {place}: not here, and the hub is not reachable; {remedy}"
+    if _switched_off() or not hub_answers():
+        off = "switched off (HF_HUB_OFFLINE)" if _switched_off() else "not reachable"
+        return f"{role} {place}: not here, and the hub is {off}; {remedy}"
     try:
         locate(place, revision=revision)
     except CheckpointError as error:
         first = str(error).splitlines()[0]
         return f"{role} {place}{f' at {revision}' if revision else ''}: {remedy} [{first}]"
     return None
+
+
+def _switched_off() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def _cached(place: str, revision: str | None) -> bool:

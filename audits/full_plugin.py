@@ -54,7 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add(
         "--max-new-tokens", type=_positive, metavar="N", help="longest draft and canvas (512 for answers, 256 for code)"
     )
-    add("--batch-size", type=_positive, metavar="N", help="prompts a call of the full models (8)")
+    add("--batch-size", type=_positive, metavar="N", help="prompts a call of the full models (16)")
     add("--no-chat", action="store_true", help="give the refiner plain prompts instead of its chat template's")
     add(
         "--set",
@@ -147,6 +147,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     settings = config.stash[_SETTINGS]
     if full.missing_device(settings.device) is not None:
         return
+    if (absent := full.absent_device(settings.device)) is not None:
+        raise pytest.UsageError(absent)
     from audits.plugin import find_data_dir
 
     option = config.getoption
