@@ -21,7 +21,7 @@ from protocols.problems import ChoiceProblem
 from specref_core import loading
 from specref_core.alignment import project
 from specref_core.errors import GeneratorError
-from specref_core.generator import Budget
+from specref_core.generator import Budget, Projection
 from specref_core.masking import MaskPolicy, normalise
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from audits.live_systems import LiveSystem
     from audits.verdicts import Verdict
-    from specref_core.generator import Completion, Draft, Generator, Projection, Scaffold
+    from specref_core.generator import Completion, Draft, Generator, Scaffold
 
 ENTROPY_ONLY = MaskPolicy(math=False, tail=False)
 """The part of the paper's mask that reads entropies; the other two rules look at the refiner's own tokens."""
@@ -51,8 +51,11 @@ class Aligned:
 
     @property
     def by_characters(self) -> NDArray[np.float64]:
-        """(n,) score of each refiner token, through the characters that it shares with the drafter's tokens."""
-        return _reference(self.draft, self.seen.spans, "mean")
+        """(n,) score of each refiner token, through the characters that it shares with the drafter's tokens.
+
+        Where both tokenizers cut the text alike, a token is its own counterpart, pieces of one character included.
+        """
+        return self.by_index if self.same_tokens else _reference(self.draft, self.seen.spans, "mean")
 
     @property
     def by_index(self) -> NDArray[np.float64]:
@@ -99,11 +102,12 @@ def drafts(system: LiveSystem, benchmark: str) -> list[Aligned]:
 
 
 def misplaced(system: LiveSystem, benchmark: str, aligned: Sequence[Aligned]) -> Verdict:
-    """Judge the pipeline's own projection against one through characters; the milder of mean and maximum counts."""
+    """Judge the pipeline's own projection against one through characters, the nearer of mean and maximum."""
     shares = []
     for one in aligned:
         own = flags(one, one.seen.scores)
-        references = (_reference(one.draft, one.seen.spans, how) for how in ("mean", "max"))
+        references = [_reference(one.draft, one.seen.spans, how) for how in ("mean", "max")]
+        references += [one.by_index] if one.same_tokens else []
         shares.append(min(float((own != flags(one, scores)).mean()) for scores in references))
     return _judge_shares(
         system,
@@ -261,6 +265,8 @@ def _drafts_by_prompt(system: LiveSystem, benchmark: str) -> dict[str, Draft]:
 def _aligned(system: LiveSystem, draft: Draft) -> Aligned:
     pipeline: Any = system.pipeline
     seen = _asked(system, "project", lambda: pipeline.project(draft))
+    if not isinstance(seen, Projection):
+        raise GeneratorError(f"project() of {system.name!r} returned a {type(seen).__name__}; expected a Projection")
     spans, scores = np.asarray(seen.spans), np.asarray(seen.scores, dtype=np.float64)
     if spans.shape != (len(scores), 2) or not np.isfinite(scores).all():
         raise GeneratorError(
