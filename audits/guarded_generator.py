@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sysconfig
 import threading
 import traceback
 from pathlib import Path
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
 
 _ROOT = Path(__file__).resolve().parent.parent
-_NOT_THE_USERS = tuple(str(_ROOT / package) for package in ("specref_core", "audits", "protocols"))
+_NOT_THE_USERS = (
+    "<",  # frozen and made-up files
+    sysconfig.get_path("stdlib"),
+    *(str(_ROOT / package) for package in ("specref_core", "audits", "protocols")),
+)
 
 
 class GuardedGenerator:
@@ -131,15 +136,15 @@ def raised_at(error: BaseException) -> str:
     if first is error or isinstance(first, GeneratorError):
         return ""
     frames = traceback.extract_tb(first.__traceback__)
-    if not frames:
-        return ""
     # The deepest frame may belong to a library; what a user can mend is the last one of their own.
     own = [
         frame
         for frame in frames
         if not frame.filename.startswith(_NOT_THE_USERS) and "site-packages" not in Path(frame.filename).parts
     ]
-    last = (own or frames)[-1]
+    if not own:
+        return ""
+    last = own[-1]
     return f" ({Path(last.filename).name}, line {last.lineno}, in {last.name})"
 
 

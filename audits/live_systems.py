@@ -273,9 +273,9 @@ class LiveSystem:
         except GeneratorError as error:
             if self.call_limit is None or self.batch_size == 1 or "hangs" in str(error):
                 raise
-            # A batch that fails as a whole is told by the contract's audits; prompts that can be answered one by one
-            # still make samples for the others.
-            return attempt(batch_size=1)
+            attempt(batch_size=1)
+            # It broke its contract, so this audit fails; the samples it gave one by one are there for the others.
+            raise GeneratorError(f"{error}; asked one by one it answers, and other audits use these samples") from error
 
     def _component(self, role: str) -> Generator:
         if not isinstance(self.pipeline, HasComponents):

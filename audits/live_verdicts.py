@@ -83,7 +83,8 @@ def conclude(
     )
     if margin and about.direction and comparison.discordant is not None:
         at_margin = tango_p_value(*comparison.discordant, comparison.n, about.direction * margin)
-        verdict = replace(verdict, p_value=at_margin)
+        test = f"Tango score test of {about.margin:g} points, Tango interval"
+        verdict = replace(verdict, p_value=at_margin, test=test)
     if verdict.outcome is Outcome.REPRODUCED and about.direction and not margin and comparison.p_value > ALPHA:
         doubt = f"the exact test does not exclude chance (p={comparison.p_value:.2g})"
         verdict = replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=f"{verdict.reason}; {doubt}")
