@@ -6,18 +6,21 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from specref_core.cost import ModelShape, generation_flops
 from specref_core.decoding.block_speculation import Speculated, Verification, speculate
-from specref_core.drafting.transformers import TransformersDrafter, _Row
+from specref_core.drafting.transformers import TransformersDrafter
 from specref_core.errors import InputError
 from specref_core.fingerprint import settings_digest, weights_digest
 from specref_core.generator import Completion, Cost
 from specref_core.seeding import row_seed
-from specref_core.standalone import StandaloneDrafter, _draft_trace
+from specref_core.standalone import StandaloneDrafter, draft_trace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from torch import Tensor
 
     from specref_core.generator import Budget, Draft
     from specref_core.models.block_drafter import BlockDrafter
@@ -75,9 +78,16 @@ class BlockSpeculativeDrafter(TransformersDrafter):
                     temperature=self.temperature,
                     top_p=self.top_p,
                     verification=self.verification,
+                    alone=self._read_alone,
                 )
             )
         return found
+
+    def _read_alone(self, ids: list[int], before: int, cache: Any) -> tuple[Tensor, Any]:
+        """Read tokens as :class:`TransformersDrafter` does with a batch of one."""
+        mask = torch.ones(1, before + len(ids), dtype=torch.int64)
+        logits, cache = self._forward(torch.tensor([ids]), mask, cache)
+        return logits[0, -1], cache
 
     def draft(self, prompts: Sequence[str], *, budget: Budget, seed: int) -> list[Draft]:
         """Continue every prompt; see :meth:`TransformersDrafter.draft`."""
@@ -91,7 +101,7 @@ class BlockSpeculativeDrafter(TransformersDrafter):
     def drafts_of(self, prompts: Sequence[str], speculated: Sequence[Speculated]) -> list[Draft]:
         """Return the drafts that continuations stand for."""
         return [
-            self._finish(_Row(ids, np.random.default_rng(0), 0, list(made.tokens), list(made.entropies), done=True))
+            self._as_draft(ids, made.tokens, made.entropies, made.log_probs)
             for ids, made in zip(self._encode_prompts(prompts), speculated, strict=True)
         ]
 
@@ -167,5 +177,5 @@ class BlockSpeculator(StandaloneDrafter):
                 seconds=perf_counter() - started,
                 flops=self.speculative.speculation_flops(prompt, made[0]),
             )
-            completions.append(Completion(draft.text, cost, _draft_trace(draft)))
+            completions.append(Completion(draft.text, cost, draft_trace(draft)))
         return completions

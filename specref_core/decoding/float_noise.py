@@ -39,7 +39,9 @@ class Margins:
 
     def split(self, counts: list[int]) -> list[Margins]:
         """Return the margins of consecutive rows, ``counts`` of them each."""
-        return [Margins(*parts) for parts in zip(self.gap.split(counts), self.size.split(counts), strict=True)]
+        return [
+            Margins(*parts) for parts in zip(torch.split(self.gap, counts), torch.split(self.size, counts), strict=True)
+        ]
 
     def noise(self) -> Tensor:
         """Return (n,) float32, by how much a logit may be off, nats."""

@@ -47,7 +47,7 @@ class Predicted:
     def split(self, counts: list[int]) -> list[Predicted]:
         """Return the predictions of consecutive rows, ``counts`` positions each."""
         margins = [None] * len(counts) if self.margins is None else self.margins.split(counts)
-        parts = zip(self.tokens.split(counts), self.confidence.split(counts), margins, strict=True)
+        parts = zip(torch.split(self.tokens, counts), torch.split(self.confidence, counts), margins, strict=True)
         return [Predicted(*part) for part in parts]
 
     def to(self, device: torch.device) -> Predicted:

@@ -108,6 +108,8 @@ PROCESSES = st.builds(
 run = settings(max_examples=CASES, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(max(600, 5 * CASES))
 @run
 @given(models(), canvases(), PROCESSES, POLICIES, st.lists(POLICIES, max_size=2), st.integers(0, 6))
 def test_strict_psd_is_the_undrafted_sampler(model, canvas, process, policy, guesses, depth):  # noqa: PLR0917  # hypothesis names them
