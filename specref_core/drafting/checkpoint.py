@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from specref_core.drafting.text_side import end_ids
 from specref_core.errors import CheckpointError, InputError
 from specref_core.models.checkpoint import locate, weight_shapes
+from specref_core.models.vocabulary import check_end_tokens, end_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,6 +61,7 @@ def check_causal_lm(place: str | Path, *, revision: str | None = None) -> Causal
         raise CheckpointError(_unloadable(folder, "config.json", error)) from error
     if type(config) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
         raise CheckpointError(f"{folder} is a {config.model_type!r} checkpoint; the drafter must be a causal LM")
+    generation_end(folder)
     tokenizer = _load_tokenizer(folder)
     _check_vocabulary(folder, config, tokenizer)
     _check_weight_files(folder, config)
@@ -114,6 +115,21 @@ def load_causal_lm(
     return model.eval(), tokenizer
 
 
+def generation_end(folder: Path) -> Any:
+    """Return ``eos_token_id`` of generation_config.json, ``None`` where there is no such file or entry.
+
+    Raises:
+        CheckpointError: the file is damaged; the library would go on without it, and drafts would not end.
+    """
+    file = folder / "generation_config.json"
+    if not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{file} is damaged ({error}): copy it again") from error
+
+
 def _check_weight_files(folder: Path, config: Any) -> None:
     """Compare the headers of the weight files with the model, where its names are those of the files."""
     if not list(folder.glob("model*.safetensors*")) and (pickled := sorted(folder.glob("pytorch_model*.bin*"))):
@@ -134,7 +150,7 @@ def _check_weight_files(folder: Path, config: Any) -> None:
     except Exception as error:  # whatever the model's own constructor makes of a field
         raise CheckpointError(_unloadable(folder, "config.json", error)) from error
     expected = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
-    if renamed(config.model_type) or 2 * len(expected.keys() & found.keys()) < len(expected):
+    if renamed(config.model_type) or 2 * len(expected.keys() & found.keys()) < len(found):
         return  # the library renames as it loads; what it could not place, it reports then
     tied = set(getattr(model, "_tied_weights_keys", None) or ()) if config.tie_word_embeddings else set()
     absent = {name for name in expected.keys() - found.keys() - tied if not _ignored(model, "missing", name)}
@@ -187,16 +203,10 @@ def _check_vocabulary(folder: Path, config: Any, tokenizer: Any) -> None:
             f"{folder}: the tokenizer has ids up to {highest} and the model a vocabulary of {rows}; "
             "one of them belongs to another checkpoint"
         )
-    named = end_ids(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("eos_token_id"))
-    if any(i >= rows for i in named):
-        raise CheckpointError(f"{folder / 'config.json'}: eos_token_id={sorted(named)}, expected ids below {rows}")
-    marked = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    if named and not named & marked:
-        words = [tokenizer.convert_ids_to_tokens(i) for i in sorted(named)]
-        raise CheckpointError(
-            f"{folder}: config.json ends texts with {sorted(named)}, which the tokenizer reads as {words}, "
-            "no end token; one of them belongs to another checkpoint"
-        )
+    named = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("eos_token_id")
+    if any(i >= rows for i in end_ids(named)):
+        raise CheckpointError(f"{folder / 'config.json'}: eos_token_id={named}, expected ids below {rows}")
+    check_end_tokens(folder, named, tokenizer)
 
 
 def _load_tokenizer(folder: Path) -> Any:

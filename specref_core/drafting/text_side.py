@@ -126,12 +126,3 @@ class TextSide:
 def by_length(rows: Sequence[Sequence[int]]) -> list[int]:
     """Return the positions of rows so that those of like length come together and little is padded."""
     return sorted(range(len(rows)), key=lambda i: len(rows[i]))
-
-
-def end_ids(*named: Any) -> set[int]:
-    """Return every id that ends a text, whichever of the checkpoint's files says so.
-
-    Args:
-        *named: ``eos_token_id`` as each file has it: an id, a list of them, or ``None``.
-    """
-    return {int(i) for entry in named if entry is not None for i in (entry if isinstance(entry, list) else [entry])}

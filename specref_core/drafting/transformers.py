@@ -18,10 +18,11 @@ from specref_core.continuation import decode_continuation, encode_continuation
 from specref_core.cost import ModelShape, generation_flops
 from specref_core.drafting.checkpoint import load_causal_lm
 from specref_core.drafting.distribution import checked_entropy, choose, read
-from specref_core.drafting.text_side import TextSide, by_length, end_ids
+from specref_core.drafting.text_side import TextSide, by_length
 from specref_core.errors import InputError
 from specref_core.fingerprint import settings_digest, tokenizer_digest, weights_digest
 from specref_core.memory import free_bytes, generation_bytes, number_bytes
+from specref_core.models.vocabulary import end_ids
 from specref_core.seeding import row_seed
 
 if TYPE_CHECKING:

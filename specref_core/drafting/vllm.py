@@ -7,21 +7,21 @@ that the same checkpoint gives the same draft under both up to float noise. vLLM
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from specref_core.cost import ModelShape, generation_flops
-from specref_core.drafting.checkpoint import CausalLMFiles, check_causal_lm
+from specref_core.drafting.checkpoint import CausalLMFiles, check_causal_lm, generation_end
 from specref_core.drafting.distribution import not_numbers
-from specref_core.drafting.text_side import TextSide, end_ids
+from specref_core.drafting.text_side import TextSide
 from specref_core.errors import CheckpointError, GeneratorError, InputError
 from specref_core.fingerprint import settings_digest, tokenizer_digest
 from specref_core.generator import LogLikelihood
 from specref_core.likelihood import likelihood_pairs, regroup
 from specref_core.models.checkpoint import weights_dtype
+from specref_core.models.vocabulary import end_ids
 from specref_core.seeding import row_seed
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class VllmDrafter(TextSide):
             vocab_size=int(files.config.get_text_config().vocab_size),
             context_window=context_window,
             end_ids=end_ids(
-                _generation_end(files.folder),
+                generation_end(files.folder),
                 getattr(files.config, "eos_token_id", None),
                 getattr(files.tokenizer, "eos_token_id", None),
             ),
@@ -354,17 +354,6 @@ def _require_quantization(asked: str, dtype: str, version: str) -> None:
         raise InputError(f"quantization='4bit' under vLLM {version} needs its plugin: pip install vllm-bnb-plugin")
     if dtype not in ("float16", "bfloat16", "half"):
         raise InputError(f"quantization='4bit' under vLLM needs a 16-bit dtype, got {dtype!r}: give dtype='bfloat16'")
-
-
-def _generation_end(folder: Path) -> Any:
-    """Return ``eos_token_id`` of generation_config.json, where there is one."""
-    file = folder / "generation_config.json"
-    if not file.is_file():
-        return None
-    try:
-        return json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
-    except (ValueError, AttributeError) as error:
-        raise CheckpointError(f"{file} is damaged ({error}): copy it again") from error
 
 
 def _files_digest(folder: Path) -> str:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from huggingface_hub.dataclasses import strict
-from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, LlamaConfig, LlamaModel
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
@@ -25,8 +24,9 @@ from transformers.modeling_outputs import MaskedLMOutput
 from transformers.models.llama.modeling_llama import LlamaPreTrainedModel
 
 from specref_core.errors import CheckpointError, InputError
-from specref_core.models.checkpoint import check_weights, load_tokenizer, locate, read_config
+from specref_core.models.checkpoint import check_weights, load_tokenizer, locate, read_config, weight_shapes
 from specref_core.models.partial_encoding import encode_at, supports
+from specref_core.models.vocabulary import check_end_tokens, check_mask_token, mask_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -265,19 +265,39 @@ def load_llada(
     plain = read_config(directory, model_type="llada")
     try:
         config = LladaConfig.from_dict(plain)
-    except (ValueError, TypeError, StrictDataclassError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # the library raises whatever a damaged field leads to
         raise CheckpointError(f"{directory / 'config.json'}: {error}") from error
     tokenizer = load_tokenizer(directory)
+    # Where the file is silent, the class's defaults, the published model's, are no better than a guess.
+    if "mask_token_id" not in plain:
+        config.mask_token_id = mask_of(tokenizer)
+    if "eos_token_id" not in plain:
+        config.eos_token_id = tokenizer.eos_token_id
+    check_end_tokens(directory, plain.get("eos_token_id"), tokenizer)
     _settle_tokens(config, tokenizer, directory)
-    check_weights(directory, _expected_shapes(config))
-    loaded: Any = LladaForMaskedLM.from_pretrained(
-        directory,
-        config=config,
-        dtype=dtype,
-        device_map=device_map,
-        quantization_config=None if quantization is None else _quantization(quantization),
-        output_loading_info=True,
-    )
+    if plain.get("quantization_config") is None:
+        check_weights(directory, _expected_shapes(config, directory))
+    else:
+        weight_shapes(directory)  # packed weights have other shapes; the files must be whole all the same
+    quantization_config = None if quantization is None else _quantization(quantization)
+    try:
+        loaded: Any = LladaForMaskedLM.from_pretrained(
+            directory,
+            config=config,
+            dtype=dtype,
+            device_map=device_map,
+            quantization_config=quantization_config,
+            output_loading_info=True,
+        )
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"{directory}: the weights do not fit into the device's memory; spread them over more devices with "
+            "device_map='auto', give dtype='bfloat16', or load with quantization='4bit'"
+        ) from error
+    except Exception as error:  # safetensors, torch and transformers each raise their own kinds here
+        raise CheckpointError(f"{directory}: the weights cannot be loaded ({type(error).__name__}: {error})") from error
     model, report = loaded
     for kind, keys in report.items():
         if keys:
@@ -285,10 +305,13 @@ def load_llada(
     return LoadedLlada(model.eval(), tokenizer)
 
 
-def _expected_shapes(config: LladaConfig) -> dict[str, tuple[int, ...]]:
+def _expected_shapes(config: LladaConfig, directory: Path) -> dict[str, tuple[int, ...]]:
     """Return the checkpoint's keys and shapes, from the model built without memory."""
-    with torch.device("meta"):
-        shapes = {name: tuple(weight.shape) for name, weight in LladaForMaskedLM(config).state_dict().items()}
+    try:
+        with torch.device("meta"):
+            shapes = {name: tuple(weight.shape) for name, weight in LladaForMaskedLM(config).state_dict().items()}
+    except Exception as error:  # whatever the layers make of a size that cannot be
+        raise CheckpointError(f"{directory / 'config.json'}: describes no model ({error})") from error
     if config.tie_word_embeddings:
         shapes.pop("lm_head.weight")
     return {checkpoint_key(name): shape for name, shape in shapes.items()}
@@ -311,11 +334,12 @@ def _settle_tokens(config: LladaConfig, tokenizer: Any, directory: Path) -> None
             f"{directory}: the tokenizer has {len(tokenizer)} tokens, the model {config.vocab_size}; "
             "one of them is another checkpoint's"
         )
-    if config.mask_token_id is None or not 0 <= config.mask_token_id < config.vocab_size:
+    if type(config.mask_token_id) is not int or not 0 <= config.mask_token_id < config.vocab_size:
         raise CheckpointError(
             f"{directory / 'config.json'}: mask_token_id={config.mask_token_id!r}, expected a token id below "
             f"{config.vocab_size}"
         )
+    check_mask_token(directory, config.mask_token_id, tokenizer)
     if config.pad_token_id is not None and not 0 <= config.pad_token_id < config.vocab_size:
         config.pad_token_id = None  # nothing here reads it, and the library refuses to build an embedding with it
     if tokenizer.mask_token is None and config.mask_token_id < len(tokenizer):

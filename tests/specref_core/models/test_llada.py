@@ -14,7 +14,9 @@ from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
 from fixtures.checkpoints import make_llada_checkpoint
 from specref_core.errors import CheckpointError, InputError
-from specref_core.models.llada import LladaConfig, LladaForMaskedLM, checkpoint_key, load_llada
+from specref_core.models.checkpoint import check_weights
+from specref_core.models.llada import LladaConfig, LladaForMaskedLM, _expected_shapes, checkpoint_key, load_llada
+from tests.hollow_weights import write_hollow
 from tests.oracles import logits_from_files
 
 IDS = torch.randint(0, 300, (3, 17), generator=torch.Generator().manual_seed(1))
@@ -264,6 +266,12 @@ KEY = "model.transformer.blocks.0.q_proj.weight"
         (lambda d: _edit_config(d, model_type="dream"), "'dream'"),
         (lambda d: _edit_config(d, mask_token_id=9999), "mask_token_id=9999"),
         (lambda d: _edit_config(d, mask_token_id=None), "mask_token_id=None"),
+        (lambda d: _edit_config(d, mask_token_id="x"), "mask_token_id='x'"),
+        (lambda d: _edit_config(d, mask_token_id=70), "is the word 'g' of the tokenizer"),
+        (lambda d: _edit_config(d, eos_token_id=70), "no end token; one of them belongs"),
+        (lambda d: _edit_config(d, torch_dtype="float99"), "config.json"),
+        (lambda d: _edit_config(d, d_model=0), "config.json: describes no model"),
+        (lambda d: _edit_config(d, vocab_size="many", embedding_size="many"), "config.json"),
         (lambda d: _edit_config(d, mlp_hidden_size=128), "ff_proj"),
         (lambda d: _edit_config(d, n_layers=3), "missing: model.transformer.blocks.2"),
         (lambda d: _edit_config(d, n_layers=1), "unexpected: model.transformer.blocks.1"),
@@ -273,6 +281,7 @@ KEY = "model.transformer.blocks.0.q_proj.weight"
         (lambda d: (d / "model-00002-of-00003.safetensors").unlink(), "model-00002-of-00003.safetensors is missing"),
         (lambda d: (d / "model-00002-of-00003.safetensors").write_bytes(b"x" * 100), "not a readable safetensors"),
         (lambda d: (d / "model.safetensors.index.json").unlink(), "neither model.safetensors nor"),
+        (lambda d: min(d.glob("*.safetensors")).write_text("version https://git-lfs.github.com/spec/v1"), "git lfs"),
         (lambda d: (d / "model.safetensors.index.json").write_text("{}"), "weight_map"),
         (lambda d: _edit_weights(d, lambda w: w.pop(KEY)), f"missing: {KEY}"),
         (lambda d: _edit_weights(d, lambda w: w.update({"extra.bias": torch.zeros(2)})), "unexpected: extra.bias"),
@@ -285,6 +294,55 @@ def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, llada_dir, damage, to
     damage(directory)
     with pytest.raises(CheckpointError, match=told.replace("(", r"\(")):
         load_llada(directory)
+
+
+def test_a_damaged_checkpoint_is_refused_before_a_weight_is_read(tmp_path, llada_dir, monkeypatch):
+    directory = shutil.copytree(llada_dir, tmp_path / "damaged")
+    _edit_weights(directory, lambda w: w.pop(KEY))
+    monkeypatch.setattr(LladaForMaskedLM, "from_pretrained", lambda *_, **__: pytest.fail("loaded"))
+    with pytest.raises(CheckpointError, match="missing"):
+        load_llada(directory)
+
+
+def test_a_configuration_silent_about_the_mask_takes_the_tokenizers_or_is_refused(tmp_path, llada_dir):
+    directory = shutil.copytree(llada_dir, tmp_path / "silent")
+    config = json.loads((directory / "config.json").read_text())
+    wanted = config.pop("mask_token_id")
+    (directory / "config.json").write_text(json.dumps(config))
+    assert load_llada(directory).model.config.mask_token_id == wanted
+    tokenizer = (directory / "tokenizer.json").read_text()
+    (directory / "tokenizer.json").write_text(tokenizer.replace("<|mdm_mask|>", "<|no_mask|>"))
+    with pytest.raises(CheckpointError, match="mask_token_id=None"):
+        load_llada(directory)
+
+
+def test_another_models_tokenizer_is_refused(tmp_path, llada_dir, phi_dir):
+    directory = shutil.copytree(llada_dir, tmp_path / "swapped")
+    _edit_config(directory, vocab_size=400, embedding_size=400)
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        shutil.copy(phi_dir / name, directory / name)
+    with pytest.raises(CheckpointError, match=r"one of them belongs to another checkpoint|is the word"):
+        load_llada(directory)
+
+
+def test_the_published_checkpoint_is_checked_from_its_headers(tmp_path):
+    """Files of the true sizes, without a byte of weights in them."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llada", **HUB_8B}))
+    expected = _expected_shapes(LladaConfig.from_dict(HUB_8B), tmp_path)
+    write_hollow(tmp_path, expected, shards=6)
+    check_weights(tmp_path, expected)
+    write_hollow(tmp_path, {**expected, KEY: (4096, 4095)}, shards=6)
+    with pytest.raises(CheckpointError, match=f"{KEY} has shape"):
+        check_weights(tmp_path, expected)
+
+
+def test_a_device_without_room_for_the_weights_is_told_what_helps(llada_dir, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(LladaForMaskedLM, "from_pretrained", full)
+    with pytest.raises(InputError, match="device_map='auto'"):
+        load_llada(llada_dir)
 
 
 def test_a_tokenizer_larger_than_the_vocabulary_is_refused(tmp_path):
