@@ -57,7 +57,9 @@ def pytest_configure(config: pytest.Config) -> None:
         if page is not None:
             check_target(page, what="report")
         if data is not None:
-            check_target(data, source=page)
+            check_target(data)
+        if page is not None and data is not None and page.resolve() == data.resolve():
+            raise InputError(f"{page} is named for both --report and --json; name two files")
     except InputError as error:
         raise pytest.UsageError(str(error)) from error
     config.pluginmanager.register(_Recorder(config), "specref-report")
@@ -214,7 +216,7 @@ class _Recorder:
         if known is not None and known.outcome in ("failed", "error"):
             return  # an error behind a failure does not hide it
         self._audits[report.nodeid] = AuditOutcome(
-            id=plain_text(report.nodeid.rpartition("/")[2]),
+            id=plain_text(_short_id(report.nodeid)),
             claims=tuple(audit["claims"]),
             source=audit["source"],
             outcome=outcome,
@@ -242,6 +244,12 @@ def reported_claims() -> tuple[Any, ...]:
     from audits.report.reading import parse
 
     return tuple(parse(ReportedClaim, asdict(claim), claim.id) for claim in CLAIMS.values())
+
+
+def _short_id(nodeid: str) -> str:
+    """Return a node id without its folders; parameters may hold paths of their own and stay as they are."""
+    file, separator, test = nodeid.partition("::")
+    return f"{file.rpartition('/')[2]}{separator}{test}"
 
 
 def _unique(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
