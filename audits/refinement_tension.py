@@ -143,6 +143,32 @@ def adaptive(system: LiveSystem, benchmark: str) -> Verdict:
     )
 
 
+def adaptive_tension(system: LiveSystem, benchmark: str) -> Verdict:
+    """Ask whether the tension is left when k adapts to each draft: that pipeline against its better component.
+
+    As in :func:`tension` both comparisons count, so the p-value is Holm's over the components.
+    """
+    lowered = system.measure(system.warm_start(ADAPTIVE), benchmark, system.fewest)
+    parts = [role for role in (DRAFTER, REFINER) if system.has_part(role)]
+    if not parts:
+        system.part(DRAFTER)  # says which method is missing
+    cells = {role: system.measure(role, benchmark, None if role == DRAFTER else system.fewest) for role in parts}
+    found = {role: paired(lowered, scores) for role, scores in cells.items()}
+    adjusted = dict(zip(found, holm([comparison.p_value for comparison in found.values()]), strict=True))
+    better = max(parts, key=lambda role: cells[role].correct)
+    told = ", ".join(f"{role} {cells[role].correct}" for role in parts)
+    return conclude(
+        found[better],
+        claim_id="adaptive-k-keeps-tension",
+        system=f"{system.name}, adaptive k against its better component, S={system.fewest}",
+        benchmark=benchmark,
+        reason=f"of {lowered.n} problems: with adaptive k {lowered.correct}, {told}; with its own mask the pipeline "
+        f"solves {system.measure(PIPELINE, benchmark, system.fewest).correct}",
+        signature=lowered.signature,
+        adjusted_p=adjusted[better],
+    )
+
+
 def sweep(system: LiveSystem, benchmark: str) -> list[tuple[str, Mapping[str, str]]]:
     """Return a row for each mask of the sweep: share hidden, share right, broken and fixed drafts."""
     drafter = system.measure(DRAFTER, benchmark, None)

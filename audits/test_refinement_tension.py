@@ -52,3 +52,9 @@ def test_adaptive_k_helps(live: Live, record_verdict: Record, record_row: Row) -
         for name, cells in audit.sweep(live.system, live.benchmark):
             record_row(f"masks at S={live.system.fewest}, {live.system.name}, {live.benchmark}", name, cells)
     record_verdict(verdict)
+
+
+@pytest.mark.claims("adaptive-k-keeps-tension")
+def test_adaptive_k_keeps_the_tension(live: Live, record_verdict: Record) -> None:
+    """Whether the remedy of lesson 3 is one."""
+    record_verdict(audit.adaptive_tension(live.system, live.benchmark))
