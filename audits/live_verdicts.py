@@ -98,6 +98,26 @@ def conclude(
     return replace(verdict, n_needed=_pairs_needed(comparison, margin, about.direction, demanded))
 
 
+def with_lead(verdict: Verdict, lead: Comparison, told: str) -> Verdict:
+    """Hold a verdict on a reversal against the lead that was reversed: both must be beyond noise.
+
+    Args:
+        verdict: on the second lead, that of the other system.
+        lead: the first lead, 0 or more.
+        told: of the first lead, where it may be noise.
+
+    Returns:
+        The verdict; its p-value is that of the weaker lead.
+    """
+    assert verdict.p_value is not None
+    verdict = replace(verdict, p_value=max(verdict.p_value, lead.p_value))
+    real = judge(lead.effect, lead.low, lead.high) is Outcome.REPRODUCED and lead.p_value <= ALPHA
+    if verdict.outcome is not Outcome.REPRODUCED or real:
+        return verdict
+    needed = _pairs_needed(lead, 0.0, 1, ALPHA)
+    return replace(verdict, outcome=Outcome.INCONCLUSIVE, n_needed=needed, reason=f"{verdict.reason}; {told}")
+
+
 def conclude_share(
     count: int, n: int, *, claim_id: str, system: str, benchmark: str, reason: str, signature: object
 ) -> Verdict:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from audits.live_systems import DRAFTER, PIPELINE, REFINER
-from audits.live_verdicts import conclude, paired, right
-from audits.statistics import judge, rank_agreement
-from audits.verdicts import Outcome
+from audits.live_verdicts import conclude, paired, right, with_lead
+from audits.statistics import rank_agreement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,12 +40,7 @@ def rankings(system: LiveSystem, choices: str, generated: str) -> Verdict:
         f"its lead by generation",
         signature=system.measure(DRAFTER, generated, None).signature,
     )
-    lead = judge(likelihood.effect, likelihood.low, likelihood.high)
-    if verdict.outcome is Outcome.REPRODUCED and lead is not Outcome.REPRODUCED:
-        return replace(
-            verdict, outcome=Outcome.INCONCLUSIVE, reason=f"{verdict.reason}; the lead by likelihood may be noise"
-        )
-    return verdict
+    return with_lead(verdict, likelihood, "the lead by likelihood may be noise")
 
 
 def agreement(system: LiveSystem, choices: str, generated: str) -> Mapping[str, str]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 from audits.live_systems import PIPELINE, REFINER, MissingCapabilityError
-from audits.live_verdicts import conclude, paired
-from audits.statistics import judge
+from audits.live_verdicts import conclude, paired, with_lead
 from audits.statistics.judging import ALPHA
-from audits.verdicts import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,10 +55,7 @@ def reversal(system: LiveSystem, benchmark: str) -> Verdict:
         f"at S={many}",
         signature=system.measure(PIPELINE, benchmark, many).signature,
     )
-    lead = judge(early.effect, early.low, early.high)
-    if verdict.outcome is Outcome.REPRODUCED and lead is not Outcome.REPRODUCED:
-        return replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=f"{verdict.reason}; the lead may be noise")
-    return verdict
+    return with_lead(verdict, early, "the lead may be noise")
 
 
 def _require_two(system: LiveSystem) -> None:
