@@ -38,8 +38,8 @@ class HostRates:
     """
 
     judged: float = 110.0
-    written: float = 450.0
-    batches: float = 500.0
+    written: float = 150.0
+    batches: float = 130.0
 
     def __post_init__(self) -> None:
         _positive(self)

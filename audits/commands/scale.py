@@ -93,7 +93,7 @@ def lines(plan: Plan, told: Estimate, work: QueryWork | None = None) -> list[str
         f"workers       {plan.workers} of {plan.gpus_per_worker:g} GPUs, {plan.seconds_per_query:.3g} s a query each",
         f"samples       {plan.samples:,}",
         *(
-            f"{station:13s} {rate:,.3g} samples/s{'  <- sets the pace' if station == told.bottleneck else ''}"
+            f"{station:13s} {_shown(rate)} samples/s{'  <- sets the pace' if station == told.bottleneck else ''}"
             for station, rate in told.rates.items()
         ),
         f"time          {told.hours:.2f} h"
@@ -102,3 +102,8 @@ def lines(plan: Plan, told: Estimate, work: QueryWork | None = None) -> list[str
         f"saturates at  {told.saturates_at:,.0f} GPUs",
     ]
     return said
+
+
+def _shown(rate: float) -> str:
+    """Spell a rate in three digits, without an exponent."""
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"

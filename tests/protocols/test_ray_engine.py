@@ -606,6 +606,20 @@ class TestOnRay:
         (place / "slow.py").write_text(GENERATOR.replace('os.environ.get("TOY_DELAY", "0")', "0.05"))
         return "slow.py:make"
 
+    def test_a_pair_of_models_in_each_worker(self, place):
+        from fixtures.nano.tasks import CANVAS, problems
+
+        some = problems("booleans", "dev", 1, 6)
+        choices = {"settings": STRICT, "budget": Budget(8, CANVAS["booleans"]), "seeds": (0, 1)}
+        with RayEngine("fixtures.nano:load_pair", workers=2) as engine:
+            on_ray = measure(engine, some, ledger="ray.db", batch_size=2, **choices)
+        here = local("fixtures.nano:load_pair", some, ledger="local.db", batch_size=6, **choices)
+        assert on_ray.signature == here.signature
+        assert [(s.task_id, s.seed, s.text, s.score) for s in on_ray.samples] == [
+            (s.task_id, s.seed, s.text, s.score) for s in here.samples
+        ]
+        assert [row[0] for row in rows(place / "ray.db")] == [row[0] for row in rows(place / "local.db")]
+
     def test_a_generator_that_raises(self, place):
         with (
             RayEngine("toy.py:Raising", workers=2) as engine,
