@@ -1,0 +1,164 @@
+"""The formulas of memory against the bytes that passes really held, on small models and on the published sizes."""
+
+from __future__ import annotations
+
+import weakref
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from specref_core import memory
+from specref_core.batching import Batches
+from specref_core.cost import ModelShape
+from specref_core.decoding.denoise import DenoiseSettings
+from specref_core.drafting.transformers import TransformersDrafter
+from specref_core.generator import Budget
+from specref_core.memory import denoise_bytes, free_bytes, generation_bytes, number_bytes
+from specref_core.models.llada import LladaConfig, LladaForMaskedLM
+from specref_core.standalone import RefinerSettings, StandaloneRefiner
+
+LLADA_8B = {"d_model": 4096, "n_layers": 32, "n_heads": 32, "mlp_hidden_size": 12288, "vocab_size": 126464}
+
+
+class Held(TorchDispatchMode):
+    """Counts the bytes of tensors alive that operations made while it is on."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.peak = 0
+        self.known = weakref.WeakKeyDictionary()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # torch's name
+        given = {id(t.untyped_storage()) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                self._count(tensor.untyped_storage(), given)
+        return out
+
+    def _count(self, storage, given):
+        if id(storage) in given or storage in self.known:
+            return
+        size = storage.nbytes()
+        self.known[storage] = size
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._free, size)
+
+    def _free(self, size):
+        self.now -= size
+
+
+def held(work):
+    with torch.inference_mode(), Held() as mode:
+        work()
+    return mode.peak
+
+
+@pytest.mark.parametrize("length", [256, 1024])
+def test_a_pass_of_the_8b_model_holds_what_the_formula_says(length):
+    """On the meta device: shapes without numbers."""
+    config = LladaConfig.from_dict({**LLADA_8B, "n_layers": 3, "embedding_size": 126464})
+    with torch.device("meta"):
+        model = LladaForMaskedLM(config).to(torch.bfloat16).eval()
+
+    def one_pass(rows):
+        return held(lambda: model.encode(torch.zeros(rows, length, dtype=torch.int64, device="meta")))
+
+    each = one_pass(9) - one_pass(8)
+    formula = denoise_bytes(ModelShape.of(config), length=length, number_bytes=2)
+    assert each <= formula <= 1.5 * each
+
+
+@pytest.mark.parametrize("guided", [False, True])
+def test_a_denoising_run_holds_no_more_a_canvas_than_the_formula(llada, guided):
+    refiner = StandaloneRefiner(*llada, RefinerSettings(DenoiseSettings(cfg_scale=0.5 * guided), batch_size=99))
+
+    def run(rows):
+        prompts = [f"{i:02}" + "x " * 60 for i in range(rows)]
+        return held(lambda: refiner.generate(prompts, budget=Budget(steps=2, max_new_tokens=64), seed=0))
+
+    length = len(refiner.encode_prompt("00" + "x " * 60)) + 64
+    each = (run(24) - run(8)) / 16
+    formula = denoise_bytes(ModelShape.of(llada.model.config), length=length, number_bytes=4, copies=1 + guided)
+    # The small model's vocabulary is wide for its width, and its logits are no slice of fixed size yet.
+    logits = (1 + guided) * 64 * llada.model.config.vocab_size * 4 * 4
+    assert each <= formula + logits
+
+
+def test_a_draft_holds_no_more_a_prompt_than_the_formula(phi):
+    drafter = TransformersDrafter(*phi, batch_size=99, temperature=1.0, top_p=0.9)
+    drafter.end_ids = set()
+
+    def run(rows):
+        prompts = [f"{i:02}" + "x " * 60 for i in range(rows)]
+        return held(lambda: drafter.draft(prompts, budget=Budget(max_new_tokens=8), seed=0))
+
+    prompt = len(phi[1]("00" + "x " * 60)["input_ids"])
+    each = (run(24) - run(8)) / 16
+    shape = ModelShape.of(phi[0].config)
+    assert each <= generation_bytes(shape, prompt=prompt, generated=8, number_bytes=4)
+
+
+def test_the_published_pair_on_a_gpu_of_24_gb():
+    """What docs/full-models.md says of memory."""
+    llada, phi = (
+        ModelShape(4096, 32, 32, 32, 128, 12288, 3, 126464),
+        ModelShape(2560, 32, 32, 32, 80, 10240, 2, 51200),
+    )
+    assert round(denoise_bytes(llada, length=1024, number_bytes=2) / 1e6) == 112
+    assert round(generation_bytes(phi, prompt=512, generated=512, number_bytes=2) / 1e6) == 382
+
+
+class TestFree:
+    """What is free on the fullest device."""
+
+    def test_on_a_cpu_it_cannot_be_told(self, llada):
+        assert free_bytes(llada.model) is None
+        assert free_bytes(object()) is None
+
+    def test_the_fullest_of_several_devices_counts(self, monkeypatch):
+        first, second = torch.device("cuda:0"), torch.device("cuda:1")
+
+        class Weight:
+            def __init__(self, device):
+                self.device = device
+
+        class Model:
+            def parameters(self):
+                return [Weight(first), Weight(second), Weight(torch.device("cpu"))]
+
+        gib = 1 << 30
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda d: ((10 if d == first else 5) * gib, 24 * gib))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 3 * gib)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 2 * gib)
+        assert free_bytes(Model()) == 6 * gib - 4 * 4 * memory.LOGITS_AT_ONCE
+
+    def test_numbers_of_packed_weights_are_taken_for_16_bits(self):
+        class Packed:
+            dtype = torch.uint8
+
+        assert number_bytes(Packed()) == 2
+
+
+def test_results_do_not_depend_on_a_batch_size_that_memory_chose(llada, monkeypatch):
+    prompts = ["a", "b c d e", "f" * 50, "", "g h", "i", "j k l"]
+    budget = Budget(steps=3, max_new_tokens=12)
+    fixed = StandaloneRefiner(*llada, RefinerSettings(DenoiseSettings(temperature=0.7), batch_size=1))
+    wanted = [c.text for c in fixed.generate(prompts, budget=budget, seed=5)]
+    sizes = []
+    planned = Batches._planned
+
+    def watch(self, *given):
+        sizes.append(planned(self, *given))
+        return sizes[-1]
+
+    monkeypatch.setattr(Batches, "_planned", watch)
+    monkeypatch.setattr("specref_core.standalone.free_bytes", lambda _: 400_000)
+    chosen = StandaloneRefiner(*llada, RefinerSettings(DenoiseSettings(temperature=0.7)))
+    assert [c.text for c in chosen.generate(prompts, budget=budget, seed=5)] == wanted
+    assert len(set(sizes)) > 1, "the memory must have chosen different sizes"
+    assert chosen.fingerprint() == fixed.fingerprint()
