@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from protocols.scores import SampleScore, Scores
     from specref_core.generator import Budget, Completion, Generator
 
-NANO_PROBLEMS = 8
-"""Problems for the embedded pair, at the most steps: a rule that matters there ruins every one of them."""
+NANO_PROBLEMS = 9
+"""Problems for the embedded pair, whose most steps are dear: enough to see a rule that ruins every one of them."""
 
 
 def swing(system: LiveSystem, benchmark: str) -> Verdict:
@@ -89,13 +89,13 @@ def behind_the_end(sample: SampleScore) -> int:
 
 
 def ended_early(sample: SampleScore) -> bool:
-    """Tell whether an end was committed at an earlier step than the last token of the answer in front of it."""
+    """Tell whether the end token was committed at an earlier step than the last token of the answer in front of it."""
     behind = behind_the_end(sample)
     if sample.trace is None or not behind:
         return False
     committed = sample.trace.committed_at
-    answer, rest = committed[: len(committed) - behind], [step for step in committed[-behind:] if step]
-    return bool(answer) and bool(rest) and min(rest) < max(answer)
+    end = len(committed) - behind
+    return end > 0 and 0 < committed[end] < max(committed[:end])
 
 
 class _Ruled:

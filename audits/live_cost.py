@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from audits.live_systems import LiveSystem
-    from audits.statistics import Comparison
+    from audits.statistics import Comparison, Interval
     from audits.verdicts import Verdict
     from protocols.scores import Scores
 
+FEWEST_TIMINGS = 3
+"""A line has two coefficients; the third point is the first that tells how well it fits."""
 LARGEST_ERROR = 1.0
 """A relative error is cut here, so that its mean has bounded parts."""
 
@@ -199,7 +201,7 @@ def figures(scores: Scores) -> Mapping[str, str]:
 
 
 def fit_rows(system: LiveSystem, benchmark: str) -> list[tuple[str, Mapping[str, str]]]:
-    """Return the fitted cost model: on executed passes, on nominal steps, and of seconds on executed passes."""
+    """Return the cost model of operations, fitted on executed passes and on nominal steps."""
     rows: list[tuple[str, Mapping[str, str]]] = []
     for name, fit in zip(("executed passes", "nominal steps"), fits(system, benchmark), strict=True):
         rows.append(
@@ -213,8 +215,32 @@ def fit_rows(system: LiveSystem, benchmark: str) -> list[tuple[str, Mapping[str,
                 },
             )
         )
-    seconds = _fit_seconds(system, benchmark)
-    return [*rows, seconds] if seconds is not None else rows
+    return rows
+
+
+def seconds_row(system: LiveSystem, benchmark: str) -> Mapping[str, str] | None:
+    """Return the seconds of a query before its first pass and for each pass; ``None`` for too few timings.
+
+    Queries of one batch share one timing. Whoever made the samples took it, on a machine as busy as it was.
+    """
+    points: dict[tuple[int, float], list[float]] = {}
+    for steps in _budgets(system):
+        cost = columns(system.measure(PIPELINE, benchmark, steps))
+        for timing, count in zip(cost.seconds.tolist(), cost.passes.tolist(), strict=True):
+            points.setdefault((steps, timing), []).append(count)
+    if len(points) < FEWEST_TIMINGS:
+        return None
+    try:
+        line = fit_line([float(np.mean(counts)) for counts in points.values()], [timing for _, timing in points])
+    except InputError:
+        return None
+    assert line.intercept_interval is not None
+    start, slope = line.intercept_interval, line.slope_interval
+    return {
+        "before the first": f"{line.intercept:.2g} ({start.low:.2g} to {start.high:.2g}) s",
+        "a pass": f"{line.slope:.2g} ({slope.low:.2g} to {slope.high:.2g}) s",
+        "n": f"{line.n} timings",
+    }
 
 
 def speed_up_row(system: LiveSystem, benchmark: str) -> Mapping[str, str]:
@@ -237,29 +263,6 @@ def speed_up_row(system: LiveSystem, benchmark: str) -> Mapping[str, str]:
     return shown
 
 
-def _fit_seconds(system: LiveSystem, benchmark: str) -> tuple[str, Mapping[str, str]] | None:
-    """Fit the seconds of whole batches on their executed passes; queries of one batch share one figure."""
-    points: dict[tuple[int, float], list[float]] = {}
-    for steps in _budgets(system):
-        cost = columns(system.measure(PIPELINE, benchmark, steps))
-        for timing, count in zip(cost.seconds.tolist(), cost.passes.tolist(), strict=True):
-            points.setdefault((steps, timing), []).append(count)
-    try:
-        line = fit_line([float(np.mean(counts)) for counts in points.values()], [timing for _, timing in points])
-    except InputError:
-        return None
-    assert line.intercept_interval is not None
-    start, slope = line.intercept_interval, line.slope_interval
-    return (
-        "seconds on executed passes",
-        {
-            "the draft": f"{line.intercept:.2g} ({start.low:.2g} to {start.high:.2g}) s",
-            "a step": f"{line.slope:.2g} ({slope.low:.2g} to {slope.high:.2g}) s",
-            "n": f"{line.n} timings",
-        },
-    )
-
-
 def _budgets(system: LiveSystem) -> tuple[int, ...]:
     return tuple(dict.fromkeys((system.fewest, system.most)))
 
@@ -268,8 +271,8 @@ def _published() -> dict[int, str]:
     return {row.steps: row.speedup_printed for row in specref_latency()}
 
 
-def _coefficient(value: tuple[float, object]) -> str:
-    return f"{value[0] / 1e6:.3g}"
+def _coefficient(value: tuple[float, Interval]) -> str:
+    return f"{value[0] / 1e6:.3g} ({value[1].low / 1e6:.3g} to {value[1].high / 1e6:.3g})"
 
 
 def _require_passes(scores: Scores, cost: Columns) -> None:

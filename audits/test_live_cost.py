@@ -51,6 +51,9 @@ def test_the_cost_model_tells_the_cost(live: Live, record_verdict: Record, recor
     verdict = audit.cost_model(live.system, live.benchmark)
     for name, cells in audit.fit_rows(live.system, live.benchmark):
         record_row(f"fit of L*C_AR + S*C_D, {live.benchmark}", f"{live.system.name}, {name}", cells)
+    seconds = audit.seconds_row(live.system, live.benchmark)
+    if seconds is not None:
+        record_row(f"seconds a query by executed passes, {live.benchmark}", live.system.name, seconds)
     if live.system.has_part(REFINER):
         cells = audit.speed_up_row(live.system, live.benchmark)
         record_row(f"speed-up by the fitted cost, {live.benchmark}", live.system.name, cells)
