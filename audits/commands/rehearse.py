@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,8 @@ import typer
 from specref_core.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from audits.rehearsal import Stage
 
 
@@ -47,7 +51,7 @@ def rehearse(
     import pytest
     from rich.console import Console
 
-    from audits.full_models import parse_steps
+    from audits.full_models import absent_device, parse_steps
     from audits.plugin import find_data_dir
     from audits.rehearsal import Rehearsal
 
@@ -67,7 +71,10 @@ def rehearse(
         console.print(f"{mark} {stage.seconds:6.1f} s  {stage.name}: ", end="")
         console.print(stage.told, markup=False, soft_wrap=True)
 
-    with tempfile.TemporaryDirectory(prefix="specref-rehearsal-", ignore_cleanup_errors=True) as passing:
+    with (
+        tempfile.TemporaryDirectory(prefix="specref-rehearsal-", ignore_cleanup_errors=True) as passing,
+        _torch_cache(passing),
+    ):
         rehearsal = Rehearsal(
             folder=(out or Path(passing)).resolve(),
             limit=limit,
@@ -78,6 +85,9 @@ def rehearse(
             report=report,
             say=say,
         )
+        absent = absent_device(rehearsal.settings.device)
+        if absent is not None:
+            raise InputError(absent)
         stages = rehearsal.run()
         seconds = sum(stage.seconds for stage in stages)
         if rehearsal.sound:
@@ -88,3 +98,17 @@ def rehearse(
             console.print(f"the gpu path is broken in: {broken}; {kept}", markup=False, soft_wrap=True)
     if not rehearsal.sound:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _torch_cache(folder: str) -> Iterator[None]:
+    """Keep the cache folder that torch makes on import inside a folder that goes away, unless the user chose one."""
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = str(Path(folder) / "torch")
+    try:
+        yield
+    finally:
+        del os.environ[name]
