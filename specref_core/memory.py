@@ -1,7 +1,8 @@
 """Device memory by formula: what one row of a batch takes, beside the weights, and what is free.
 
 ====================  =======================================================================================
-a layer's pass        ``b L (3 f + 4 w)``: gate, up and their product live at once, and four hidden states
+a layer's pass        ``b L (3 f + 4 w)`` with a gated MLP: gate, up and their product live at once, and four
+                      hidden states; ``b L (4 f + 6 w)`` with a plain one: the steps of its activation
 the attention mask    ``(1 + b) L^2``: as booleans, and as the bias that the kernel adds
 a key-value cache     ``2 b n K h L``
 one row of logits     ``64 V``: raw, in float32, as log-probabilities, and sorted in float64
@@ -81,4 +82,5 @@ def number_bytes(model: Any) -> int:
 
 def _pass_bytes(shape: ModelShape, length: int, number_bytes: int) -> int:
     width = max(shape.width, shape.heads * shape.head_size)
-    return number_bytes * length * (3 * shape.mlp_width + 4 * width)
+    inner, hidden = (3, 4) if shape.mlp_matrices == 3 else (4, 6)
+    return number_bytes * length * (inner * shape.mlp_width + hidden * width)
