@@ -68,7 +68,10 @@ def connect(address: str | None, *, cpus: int | None = None) -> Cluster:
 
     Raises:
         InputError: Ray is not installed, or no cluster is at the address.
+        SpecRefError: none could be started here.
     """
+    if address is not None and not address.strip():
+        raise InputError("--address is empty (an unset variable?); give host:port, auto or local, or leave it out")
     ray = import_ray()
     if ray.is_initialized():
         return Cluster("this process's", own=False)

@@ -243,8 +243,9 @@ class RayEngine(Engine):
     def _advance(self, timeout: float) -> None:
         """Wait for the next event of any worker and act on all that happened."""
         calls = {worker.call: worker for worker in self._workers if worker.call is not None}
-        if not calls:
+        if not calls:  # all idle, and nothing to do
             time.sleep(timeout)
+            self._dispatch()
             return
         ready, _ = self._ray.wait(list(calls), num_returns=1, timeout=timeout)
         if ready:
@@ -310,6 +311,7 @@ class RayEngine(Engine):
         """
         self._workers.remove(worker)
         self._ray.kill(worker.actor, no_restart=True)  # a node that was only out of reach may still run it
+        self._add_worker()
         where = worker.place or "one that had not started"
         why = _first_line(error)
         work = worker.work
@@ -332,7 +334,6 @@ class RayEngine(Engine):
             self._queue.appendleft(work)
         lost = f"; its batch of {len(work.problems)} is made again" if work is not None else ""
         self._notice(f"lost a worker ({where}: {why}){lost}")
-        self._add_worker()
 
     def _watch(self) -> None:
         """Give up when nothing has lived for too long.

@@ -200,14 +200,12 @@ class TestOnFakeWorkers:
             return hit
 
         fake(dies)
-        with (
-            Ledger(None) as ledger,
-            RayEngine("toy.py:make", workers=2) as engine,
-            pytest.raises(GeneratorError, match=r"lost its worker 5 times at one batch.*t/6, t/7") as caught,
-        ):
-            measure(engine, SOME, settings=STRICT, batch_size=2, ledger=ledger)
-        assert "smaller --batch-size" in str(caught.value)
-        assert sum(tried) == 5
+        with RayEngine("toy.py:make", workers=1) as engine:
+            with pytest.raises(GeneratorError, match=r"lost its worker 5 times at one batch.*t/6, t/7") as caught:
+                measure(engine, SOME, settings=STRICT, batch_size=2)
+            assert "smaller --batch-size" in str(caught.value)
+            assert sum(tried) == 5
+            assert measure(engine, SOME[8:], settings=STRICT).complete  # there is a worker again
 
     def test_a_generator_that_raises_is_not_asked_again(self, fake):
         ray = fake()
@@ -417,6 +415,10 @@ class TestAddress:
     def test_a_name_that_no_host_has(self):
         with pytest.raises(InputError, match="no Ray cluster answers"):
             ray_cluster.probe("no-such-host.invalid:6379")
+
+    def test_an_empty_address_is_not_the_default(self):
+        with pytest.raises(InputError, match="--address is empty"):
+            ray_cluster.connect(" ")
 
     def test_ray_is_missing(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "ray", None)
