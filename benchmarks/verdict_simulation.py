@@ -51,7 +51,7 @@ class Situation:
         truth: what the data are, in words.
         kind: ``null`` where the claim does not hold, ``planted`` where it does.
         draw: makes one measurement and judges it.
-        slow: whether a run takes milliseconds (a bootstrap); left out of quick tables.
+        slow: whether a run takes tens of milliseconds (a bootstrap); left out of quick tables.
     """
 
     rule: str
@@ -122,10 +122,16 @@ def flags(rng: np.random.Generator, *shares: float, shared: float = 0.0, n: int 
     return cells
 
 
-def pairs(rng: np.random.Generator, only_first: float, only_second: float, n: int = PROBLEMS) -> Comparison:
-    """Draw one paired comparison from the shares of its discordant pairs."""
-    b, c, _ = rng.multinomial(n, [only_first, only_second, 1 - only_first - only_second])
-    return _compared(int(b), int(c), n)
+def paired_verdict(rng: np.random.Generator, claim_id: str, only_first: float, only_second: float) -> Verdict:
+    """Draw one paired comparison from the shares of its discordant pairs and conclude from it."""
+    b, c, _ = rng.multinomial(PROBLEMS, [only_first, only_second, 1 - only_first - only_second])
+    return _concluded(claim_id, int(b), int(c))
+
+
+@cache
+def _concluded(claim_id: str, b: int, c: int) -> Verdict:
+    """Conclude from counts, inside :func:`without_repetition`; equal counts have equal verdicts."""
+    return conclude(_compared(b, c, PROBLEMS), claim_id=claim_id, **ABOUT)
 
 
 @cache
@@ -155,7 +161,7 @@ ABOUT = {"system": "s", "benchmark": "b", "reason": "", "signature": ""}
 
 
 def _paired(claim_id: str, only_first: float, only_second: float) -> Draw:
-    return lambda rng: conclude(pairs(rng, only_first, only_second), claim_id=claim_id, **ABOUT).outcome
+    return lambda rng: paired_verdict(rng, claim_id, only_first, only_second).outcome
 
 
 def _share(claim_id: str, share: float, n: int = PROBLEMS) -> Draw:
@@ -277,7 +283,7 @@ def _family(*only_first: float, only_second: float = 0.1) -> Draw:
     """A family of tests on one system: reproduced where any test without an effect is."""
 
     def draw(rng: np.random.Generator) -> Outcome:
-        found = [conclude(pairs(rng, b, only_second), claim_id="structure-lifts", **ABOUT) for b in only_first]
+        found = [paired_verdict(rng, "structure-lifts", b, only_second) for b in only_first]
         values = [p for p in map(evidence, found) if p is not None]
         kept: list[Verdict] = []
         for i, verdict in enumerate(found):
