@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from audits.likelihood_noise import choice, ranked_part, ranking
+from audits.likelihood_noise import METRIC, MOST_REPEATED, SEED, choice, ranked_part, ranking
 from audits.live_systems import PIPELINE, ROUNDS, MissingCapabilityError
 from audits.live_verdicts import conclude
 from audits.statistics import compare_paired, compare_unpaired, decide
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from audits.verdicts import Verdict
     from specref_core.generator import Budget, Completion, Generator, LogLikelihood, MonteCarlo
 
-SEED = 1
-"""Of the repeat that tells what the seed alone moves."""
 PUBLISHED = ("ARC-Challenge", "HellaSwag")
 
 
@@ -99,22 +97,24 @@ def template_moves(system: LiveSystem, benchmark: str) -> Verdict | None:
     if not _has_template(inner):
         return None
     templated = system.add_part(ThroughTemplate(part))
+    scores = system.measure(role, benchmark, None)
     cells = {
-        "plain": system.measure(role, benchmark, None),
-        "template": system.measure(templated, benchmark, None),
-        "seed": system.repeat(role, benchmark, seed=SEED),
+        "template": system.repeat(templated, benchmark, seed=0, first=MOST_REPEATED),
+        "seed": system.repeat(role, benchmark, seed=SEED, first=MOST_REPEATED),
     }
-    taken = {name: [choice(one) for one in ranking(system, benchmark, scores)] for name, scores in cells.items()}
+    ranked = {name: ranking(system, benchmark, found) for name, found in cells.items()}
+    ranked["plain"] = ranking(system, benchmark, scores)[: len(ranked["template"])]
+    taken = {name: [choice(one) for one in found] for name, found in ranked.items()}
+    right = {name: sum(one.decision(METRIC).correct for one in found) for name, found in ranked.items()}
     by_template = [a != b for a, b in zip(taken["plain"], taken["template"], strict=True)]
     by_seed = [a != b for a, b in zip(taken["plain"], taken["seed"], strict=True)]
-    scores = cells["plain"]
     return conclude(
         compare_paired(by_template, by_seed),
         claim_id="template-moves-choices",
         system=f"{system.name if role == PIPELINE else f'{system.name} {role}'}, {ROUNDS} rounds",
         benchmark=benchmark,
-        reason=f"the template changes {sum(by_template)} of {scores.n} choices, the seed {sum(by_seed)}; "
-        f"{scores.correct} right without the template, {cells['template'].correct} with it",
+        reason=f"the template changes {sum(by_template)} of {len(by_seed)} choices, the seed {sum(by_seed)}; "
+        f"{right['plain']} right without the template, {right['template']} with it",
         signature=scores.signature,
     )
 

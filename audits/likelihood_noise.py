@@ -35,6 +35,8 @@ SINGLE_DRAWS = MonteCarlo(ROUNDS, 1)
 METRIC = "acc_norm"
 NANO_REPEATED, NANO_ERRORS = 40, 24
 """Problems of the embedded pair that are measured again: its audits have seconds."""
+MOST_REPEATED = 400
+"""Problems of any other system that are measured again: two points of noise, whatever the benchmark's size."""
 
 
 def ranked_part(system: LiveSystem) -> str:
@@ -72,7 +74,7 @@ def flips(system: LiveSystem, benchmark: str) -> Verdict:
 
 def repeated(system: LiveSystem, benchmark: str, role: str) -> tuple[list[ChoiceScore], list[ChoiceScore]]:
     """Rank the choices with two seeds and return both rankings of the problems that both hold."""
-    first = NANO_REPEATED if system.source == "nano" else None
+    first = NANO_REPEATED if system.source == "nano" else MOST_REPEATED
     again = ranking(system, benchmark, system.repeat(role, benchmark, seed=SEED, first=first))
     return ranking(system, benchmark, system.measure(role, benchmark, None))[: len(again)], again
 
@@ -116,7 +118,7 @@ def held(system: LiveSystem, benchmark: str) -> Verdict | None:
         The verdict; ``None`` where the estimates come without standard errors.
     """
     role = ranked_part(system)
-    few = NANO_ERRORS if system.source == "nano" else None
+    few = NANO_ERRORS if system.source == "nano" else MOST_REPEATED
     measured = [system.repeat(role, benchmark, seed=s, monte_carlo=SINGLE_DRAWS, first=few) for s in (0, SEED)]
     first, second = (ranking(system, benchmark, scores) for scores in measured)
     told = [score.decision(METRIC).flip_probability for score in first]

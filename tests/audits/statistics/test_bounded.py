@@ -40,6 +40,12 @@ def test_coverage_is_never_below_the_level(a, b):
     assert inside >= 380
 
 
+def test_a_mean_at_the_margin_is_seldom_called_beyond_it():
+    rng = np.random.default_rng(1)
+    wrong = sum(bounded_mean((rng.random(80) < 0.25) * rng.choice([0.1, 0.2, 0.3], 80)).low > 0.05 for _ in range(2000))
+    assert wrong <= 50
+
+
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=40))
 def test_differences_mirror(values):
     found, mirrored = mean_difference(values), mean_difference([-value for value in values])
