@@ -226,3 +226,47 @@ class TestFromPretrained:
     def test_the_halves_cannot_be_swapped(self, phi_dir, llada_dir):
         with pytest.raises(CheckpointError, match="'llada' checkpoint"):
             from_pretrained(llada_dir, phi_dir)
+
+    def test_a_backend_is_named_beside_the_place_or_before_it(self, phi_dir, llada_dir, monkeypatch):
+        taken = []
+
+        class Engine:
+            @classmethod
+            def from_pretrained(cls, place, *, dtype, quantization, revision, temperature, top_p, devices=1):
+                taken.append((str(place), dtype, quantization, revision, temperature, top_p, devices))
+                return TransformersDrafter.from_pretrained(place)
+
+        monkeypatch.setattr("specref_core.drafting.vllm.VllmDrafter", Engine)
+        common = {"dtype": "float32", "drafter_temperature": 0.5, "backend_options": {"devices": 2}}
+        from_pretrained(phi_dir, llada_dir, backend="vllm", **common)
+        from_pretrained(f"vllm:{phi_dir}", llada_dir, **common)
+        assert taken == [(str(phi_dir), "float32", None, None, 0.5, 1.0, 2)] * 2
+        pipeline = from_pretrained(f"transformers:{phi_dir}", llada_dir)
+        assert isinstance(pipeline.drafter.drafter, TransformersDrafter)
+
+    @pytest.mark.parametrize(
+        ("wrong", "told"),
+        [
+            ({"backend": "llama.cpp"}, "backend='llama.cpp': expected one of transformers, vllm"),
+            ({"backend_options": {"gpus": 2}}, "gpus: no such option of TransformersDrafter"),
+            ({"batch_size": 0}, "batch_size=0"),
+        ],
+    )
+    def test_a_backend_that_is_none_is_refused(self, phi_dir, llada_dir, wrong, told):
+        with pytest.raises(InputError, match=told):
+            from_pretrained(phi_dir, llada_dir, **wrong)
+
+    def test_two_backends_for_one_drafter_are_refused(self, phi, phi_dir, llada_dir):
+        with pytest.raises(InputError, match="name one backend"):
+            from_pretrained(f"vllm:{phi_dir}", llada_dir, backend="transformers")
+        with pytest.raises(InputError, match="made already"):
+            from_pretrained(TransformersDrafter(*phi), llada_dir, backend="vllm")
+
+    def test_vllm_missing_is_told_with_the_extra(self, phi_dir, llada_dir, monkeypatch):
+        monkeypatch.setattr("specref_core.drafting.vllm.find_spec", lambda _: None)
+        with pytest.raises(InputError, match=r"specref\[vllm\]"):
+            from_pretrained(phi_dir, llada_dir, backend="vllm")
+
+    def test_a_windows_drive_is_no_backend(self, llada_dir):
+        with pytest.raises(CheckpointError, match="C:/models/phi: no such directory"):
+            from_pretrained("C:/models/phi", llada_dir)

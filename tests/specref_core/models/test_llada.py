@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.util import find_spec
 
 import pytest
 import torch
+from accelerate import infer_auto_device_map, init_empty_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -14,6 +16,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
 from fixtures.checkpoints import make_llada_checkpoint
 from specref_core.errors import CheckpointError, InputError
+from specref_core.models.calling import features_at
 from specref_core.models.checkpoint import check_weights
 from specref_core.models.llada import LladaConfig, LladaForMaskedLM, _expected_shapes, checkpoint_key, load_llada
 from tests.hollow_weights import write_hollow
@@ -134,6 +137,62 @@ def test_a_model_under_hooks_or_in_training_gives_the_same_logits_at_chosen_posi
         assert torch.allclose(plain.train()(IDS, head_positions=positions).logits, wanted, atol=2e-5)
         hooked = load_llada(llada_dir, device_map={"model.embed_tokens": "cpu", "model.layers": "cpu", "": "cpu"}).model
         assert torch.allclose(hooked(IDS, head_positions=positions).logits, wanted, atol=2e-5)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@torch.no_grad()
+def test_a_model_split_over_two_devices_mixes_nothing_of_them(llada_dir, padded):
+    """The meta device stands for the second: an operation on both at once fails there as it would between two GPUs."""
+    from accelerate.hooks import AlignDevicesHook, add_hook_to_module
+
+    model = load_llada(llada_dir).model
+    for part in (model.model.layers[-1], model.model.norm, model.lm_head):
+        part.to("meta")
+        add_hook_to_module(part, AlignDevicesHook(execution_device="meta", io_same_device=False))
+    add_hook_to_module(model.model.layers[0], AlignDevicesHook(execution_device="cpu"))
+    positions = torch.zeros_like(IDS, dtype=torch.bool)
+    positions[0, 4:7] = positions[2, 5] = True
+    features, head, _ = features_at(
+        model, IDS, positions, attention_mask=LEFT_AND_RIGHT if padded else torch.ones_like(IDS)
+    )
+    logits = head(features)
+    assert logits.device.type == "meta"
+    assert logits.shape == (4, model.config.vocab_size)
+
+
+@torch.no_grad()
+def test_auto_places_whole_layers_and_computes_the_same(llada_dir, model):
+    spread = load_llada(llada_dir, device_map="auto").model
+    assert torch.equal(spread(IDS).logits, model(IDS).logits)
+    with init_empty_weights():
+        big = LladaForMaskedLM(LladaConfig.from_dict(HUB_8B))
+    placed = infer_auto_device_map(
+        big,
+        max_memory={0: "9GiB", 1: "9GiB"},
+        dtype=torch.bfloat16,
+        no_split_module_classes=list(LladaForMaskedLM._no_split_modules),
+    )
+    assert set(placed.values()) == {0, 1}
+    layers = {name: place for name, place in placed.items() if ".layers." in name}
+    assert len(layers) == 32, "no layer is split"
+    assert sorted(layers.values()) == [layers[f"model.layers.{i}"] for i in range(32)], "in one cut"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", torch.bfloat16])
+def test_the_dtype_can_be_chosen(llada_dir, dtype):
+    assert load_llada(llada_dir, dtype=dtype).model.dtype == (
+        dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype)
+    )
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed (the extra quantized)")
+@torch.no_grad()
+def test_four_bits_change_the_logits_little(tmp_path):
+    directory = make_llada_checkpoint(tmp_path, hidden_size=64, mlp_size=128, dtype="bfloat16")
+    packed = load_llada(directory, quantization="4bit", device_map="cpu").model
+    assert any(type(part).__name__ == "Linear4bit" for part in packed.modules())
+    plain, rough = (m(IDS).logits.float() for m in (load_llada(directory).model, packed))
+    assert torch.corrcoef(torch.stack([plain.flatten(), rough.flatten()]))[0, 1] > 0.9
 
 
 def test_labels_give_the_mean_cross_entropy(model):
