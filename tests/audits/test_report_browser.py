@@ -59,7 +59,7 @@ window.addEventListener("load", () => {
     return [canvas.textContent, state.textContent, canvas.classList.contains("done")];
   };
   found.steps = [0, 1, 2, 3].map(at);
-  view.querySelector(".draft .tok").click();
+  (view.querySelector(".draft .tok") || canvas.querySelector(".tok")).click();
   found.info = view.querySelector(".info").textContent;
   const form = document.getElementById("filter");
   const shown = () => [...document.querySelectorAll(".matrix .chip")].filter((c) => c.offsetParent).length;

@@ -81,6 +81,17 @@ def test_a_forest_plot_holds_its_marks_whatever_the_effects(rows, name):
     assert inside(figure)
 
 
+def test_marks_stand_below_their_labels_and_above_the_next():
+    [figure] = forest_plots(CLAIM, [verdict(), verdict(benchmark=LONG), verdict("inconclusive", effect=-10.0)])
+    root = ET.fromstring(figure)
+    rows = [float(e.get("y")) for e in root.iter("text") if e.get("class", "").startswith("label")]
+    marks = [float(e.get("cy")) for e in root.iter("circle")]
+    assert marks
+    for mark in marks:
+        # A label's letters reach ten units above its line and three below.
+        assert not any(label - 10 < mark + 5 and mark - 5 < label + 3 for label in rows)
+
+
 def test_forest_plots_say_unit_n_interval_and_outcome():
     [live, published] = forest_plots(CLAIM, small_report().verdicts[:3])
     told = " ".join(texts(live))
@@ -116,6 +127,7 @@ def test_curves_name_axes_units_and_n():
     passes, flop = group.figures
     told = " ".join(texts(passes))
     assert "executed forward passes" in told
+    assert "(log scale)" in told
     assert "right, % of problems, n = 80" in told
     assert {"nano pipeline", "nano refiner", "nano drafter"} <= set(texts(passes))
     assert "GFLOP" in " ".join(texts(flop))
