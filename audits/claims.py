@@ -560,11 +560,11 @@ _ALL = (
     ),
     Claim(
         id="end-rule-swings",
-        statement="The treatment of the end token (free, deferred, banned) swings the score by more than 5 points.",
+        statement="The treatment of the end token (free, deferred, banned) swings the score by more than 10 points.",
         source="beyond the paper: LLaDA's EVAL.md (a switch a benchmark), LLaDA issue 137, LLaDA-1.5 issue 3",
         family="end-token",
         direction=1,
-        margin=5.0,
+        margin=10.0,
         unit="points",
         needs=("samples", "with_end_rule"),
         decided_by="best against worst rule on the same problems, Tango interval with Bonferroni over the pairs",
