@@ -3,12 +3,17 @@
 Greedy: the text is that of the target alone, prompt for prompt. Sampled: short outputs have the target's distribution,
 by a goodness-of-fit test that counts as evidence only with the power to see a small violation. The functions here see
 token counts and probabilities, never a model.
+
+A table of outcomes would be a weak test: most texts are seen once. So every verified token is turned into one number
+that is uniform whatever stands before it (the randomized probability integral transform of the target's distribution at
+its place), and the test asks whether these numbers are uniform. Tokens are ranked by how much more the target wants
+them than the drafter does: a verifier that trusts its drafter too much, by whatever rule, then pushes the numbers up.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,12 +25,16 @@ from specref_core.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
 ALPHA = 0.001
 """A true contract fails this test once in a thousand runs of other seeds."""
 POWER = 0.8
 LEAST_EXPECTED = 5.0
 """Outcomes expected less often share one cell, as the chi-square approximation asks."""
 _OTHERS = object()
+BINS = 8
+"""Cells of equal probability into which transformed tokens fall."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +118,103 @@ def power(
     return rejected / rounds
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class VerifiedToken:
+    """A token that was written at a drafted position, and what the two models gave there.
+
+    Attributes:
+        token: what was written.
+        target: (vocab,) float64, the target's probabilities, from which it should be drawn.
+        drafter: (vocab,) float64, the drafter's.
+    """
+
+    token: int
+    target: NDArray[np.float64]
+    drafter: NDArray[np.float64]
+
+
+def lenient(target: NDArray[np.float64], drafter: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
+    """Return what is written by a verifier that keeps drafts with probability ``min(1, factor * p / q)``.
+
+    Args:
+        target: (vocab,) p.
+        drafter: (vocab,) q, from which drafts are drawn.
+        factor: 1 is exact, more trusts the drafter too much.
+
+    Returns:
+        (vocab,) float64 probabilities.
+    """
+    kept = np.minimum(drafter, factor * target)
+    rest = np.maximum(target - drafter, 0.0)
+    total = rest.sum()
+    return kept + (1 - kept.sum()) * (rest / total if total > 0 else target)
+
+
+def _ranking(one: VerifiedToken) -> NDArray[np.int64]:
+    """Return the tokens, those first that the target wants most beyond the drafter."""
+    # log p - log q without the tokens that neither can write
+    with np.errstate(divide="ignore", invalid="ignore"):
+        wanted = np.log(one.target) - np.log(one.drafter)
+    ranking: NDArray[np.int64] = np.argsort(-np.nan_to_num(wanted, nan=-np.inf), kind="stable")
+    return ranking
+
+
+def transformed(one: VerifiedToken, uniform: float) -> float:
+    """Return a number in [0, 1) that is uniform if the token was drawn from the target's distribution.
+
+    Args:
+        one: the token and its place.
+        uniform: in [0, 1), independent of everything, which spreads the token over its own probability.
+    """
+    order = _ranking(one)
+    place = int(np.flatnonzero(order == one.token)[0])
+    below = float(one.target[order[:place]].sum())
+    return min(below + uniform * float(one.target[one.token]), 1 - 2**-53)
+
+
+def cell_shares(one: VerifiedToken, violated: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (BINS,) how likely each cell is at this place if tokens come from another distribution.
+
+    Args:
+        one: the place; its token does not matter.
+        violated: (vocab,) probabilities of the tokens, none of them where the target's is 0.
+    """
+    order = _ranking(one)
+    exact, other = (np.append(0.0, np.cumsum(p[order])) for p in (one.target, violated))
+    edges = np.linspace(0, 1, BINS + 1)
+    shares: NDArray[np.float64] = np.diff(np.interp(edges, exact / exact[-1], other / other[-1]))
+    return shares
+
+
+def uniformity(tokens: Sequence[VerifiedToken], seed: int) -> Fit:
+    """Test whether verified tokens come from the target's distributions at their places.
+
+    Args:
+        tokens: any number, of any texts: given what stands before it, each is a draw of its own.
+        seed: of the numbers that spread tokens over their probabilities.
+    """
+    spread = np.random.default_rng(seed).random(len(tokens))
+    counts = np.zeros(BINS, dtype=int)
+    for one, uniform in zip(tokens, spread, strict=True):
+        counts[int(BINS * transformed(one, float(uniform)))] += 1
+    fit = goodness_of_fit(dict(enumerate(counts.tolist())), dict.fromkeys(range(BINS), 1 / BINS))
+    impossible = sum(one.target[one.token] == 0 for one in tokens)
+    return replace(fit, impossible=impossible, p_value=0.0) if impossible else fit
+
+
+def power_against(tokens: Sequence[VerifiedToken], factor: float, *, seed: int = 0) -> float:
+    """Return how often the test would see a verifier that trusts its drafter too much, at these very places.
+
+    Args:
+        tokens: the places; their tokens do not matter.
+        factor: of the violation, see ``lenient``.
+        seed: of the simulated tests.
+    """
+    shares = np.mean([cell_shares(one, lenient(one.target, one.drafter, factor)) for one in tokens], axis=0)
+    flat = dict.fromkeys(range(BINS), 1 / BINS)
+    return power(flat, dict(enumerate(shares.tolist())), len(tokens), seed=seed)
+
+
 def greedy_verdict(
     alone: Sequence[Sequence[int]], speculated: Sequence[Sequence[int]], *, system: str, benchmark: str
 ) -> Verdict:
@@ -166,7 +272,7 @@ def sampled_verdict(fit: Fit, shown_power: float, *, system: str, benchmark: str
         high=None,
         n=fit.n,
         p_value=fit.p_value,
-        test="Pearson chi-square, rare outcomes together",
+        test="Pearson chi-square of transformed tokens",
         unit="share",
         reason=told,
         n_needed=needed,

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from audits.exactness import Fit, draft_use, goodness_of_fit, greedy_verdict, power, sampled_verdict
+from audits.exactness import (
+    ALPHA,
+    BINS,
+    Fit,
+    VerifiedToken,
+    cell_shares,
+    draft_use,
+    goodness_of_fit,
+    greedy_verdict,
+    lenient,
+    power,
+    power_against,
+    sampled_verdict,
+    transformed,
+    uniformity,
+)
 from audits.verdicts import Outcome
 from specref_core.errors import InputError
 
@@ -99,3 +117,78 @@ def test_misuse_is_named():
         goodness_of_fit({"a": 1}, {"a": 1.5})
     with pytest.raises(InputError, match="0 and 0 texts"):
         greedy_verdict([], [], system="s", benchmark="b")
+
+
+def _places(count, seed=0, vocab=30):
+    """Random targets and drafters that overlap about as much as real ones."""
+    stream = np.random.default_rng(seed)
+    logits = stream.normal(0, 2, (count, vocab))
+    target, drafter = (np.exp(x) for x in (logits, logits + stream.normal(0, 1.5, (count, vocab))))
+    return [VerifiedToken(0, p / p.sum(), q / q.sum()) for p, q in zip(target, drafter, strict=True)]
+
+
+def _drawn(places, factor, seed=1):
+    """The same places, with tokens as a verifier of this factor writes them, drawn by its own rule."""
+    stream = np.random.default_rng(seed)
+    written = []
+    for one in places:
+        draft = stream.choice(len(one.drafter), p=one.drafter)
+        if stream.random() < factor * one.target[draft] / one.drafter[draft]:
+            token = draft
+        else:
+            rest = np.maximum(one.target - one.drafter, 0)
+            token = stream.choice(len(rest), p=rest / rest.sum())
+        written.append(replace(one, token=int(token)))
+    return written
+
+
+class TestTransformedTokens:
+    """Verified tokens as numbers that are uniform under the contract."""
+
+    def test_an_exact_verifier_gives_uniform_numbers_and_its_law_is_the_target(self):
+        places = _places(3000)
+        for one in places[:5]:
+            assert lenient(one.target, one.drafter, 1.0) == pytest.approx(one.target)
+            assert cell_shares(one, one.target) == pytest.approx(np.full(BINS, 1 / BINS))
+        values = [
+            transformed(one, u)
+            for one, u in zip(_drawn(places, 1.0), np.random.default_rng(4).random(3000), strict=True)
+        ]
+        assert stats.kstest(values, "uniform").pvalue > 0.001
+        assert uniformity(_drawn(places, 1.0), 0).p_value > 0.001
+
+    @pytest.mark.parametrize("factor", [2.0, 4.0, 1e9])
+    def test_a_lenient_verifier_is_caught_and_pushes_the_numbers_up(self, factor):
+        places = _places(500)
+        written = _drawn(places, factor)
+        assert uniformity(written, 0).p_value < ALPHA
+        assert power_against(places, factor) > 0.95
+        assert np.mean([transformed(one, 0.5) for one in written]) > 0.52
+
+    def test_the_law_of_a_lenient_verifier_is_what_its_rule_writes(self):
+        [place] = _places(1, vocab=5)
+        tokens = [one.token for one in _drawn([place] * 20_000, 2.0)]
+        seen = np.bincount(tokens, minlength=5) / len(tokens)
+        assert seen == pytest.approx(lenient(place.target, place.drafter, 2.0), abs=0.015)
+        shares = cell_shares(place, lenient(place.target, place.drafter, 2.0))
+        assert shares.sum() == pytest.approx(1.0)
+        assert (np.diff(shares) > -1e-9).all()  # the more the drafter wants a token, the more too often it is written
+
+    def test_few_or_sure_places_show_nothing_and_the_power_says_so(self):
+        assert power_against(_places(20), 2.0) < 0.5
+        sure = [VerifiedToken(0, np.array([1.0, 0.0]), np.array([0.5, 0.5]))] * 400
+        assert power_against(sure, 2.0) < 0.05
+
+    def test_a_token_that_the_target_cannot_write_breaks_the_contract(self):
+        places = [VerifiedToken(1, np.array([1.0, 0.0]), np.array([0.5, 0.5]))] * 3
+        fit = uniformity(places, 0)
+        assert (fit.impossible, fit.p_value) == (3, 0.0)
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.integers(0, 1000), st.floats(0, 1, exclude_max=True))
+    def test_every_token_has_its_own_stretch_as_long_as_its_probability(self, seed, uniform):
+        [place] = _places(1, seed=seed, vocab=6)
+        starts = sorted((transformed(replace(place, token=t), 0.0), float(place.target[t])) for t in range(6))
+        for (start, length), (end, _) in itertools.pairwise(starts):
+            assert start + length == pytest.approx(end)
+        assert 0 <= transformed(replace(place, token=3), uniform) < 1
