@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from audits.live_systems import KIND_OF, LiveBenchmark, LiveSystem
 from audits.post_processing import choose
-from specref_core.accelerators import cuda_devices
+from protocols.execution.completion import PIPELINES
+from specref_core.accelerators import cuda_devices, has_driver
 from specref_core.errors import CheckpointError, InputError
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ class FullSettings:
         steps: nominal S, rising.
         max_new_tokens: longest draft and canvas; ``None`` takes 512 for answers and 256 for code. The paper does not
             say.
-        chat: wrap the refiner's prompts in its chat template, as its authors do. The paper does not say.
+        chat: wrap the refiner's prompts in its chat template, as its authors do. The paper does not say; without it
+            both models continue the same text, as Algorithm 1 has it.
+        post_processing: from completion to program; the paper cuts at three stop sequences (section 3.3).
         batch_size: prompts a call, and so the samples that a stopped run may lose; how many of them go through a model
             together follows from its free memory.
         overrides: any further setting of ``specref_core.specref.from_pretrained``, by name.
@@ -101,7 +104,8 @@ class FullSettings:
     refiner_quantization: str = "auto"
     steps: tuple[int, ...] = STEPS
     max_new_tokens: int | None = None
-    chat: bool = True
+    chat: bool = False
+    post_processing: str = "stop-sequences"
     batch_size: int = 16
     overrides: tuple[tuple[str, Any], ...] = ()
 
@@ -111,6 +115,7 @@ class FullSettings:
             ("backend", self.backend, BACKENDS),
             ("drafter quantization", self.drafter_quantization, QUANTIZATIONS),
             ("refiner quantization", self.refiner_quantization, QUANTIZATIONS),
+            ("post-processing", self.post_processing, tuple(PIPELINES)),
         ):
             if value not in known:
                 raise InputError(f"{name} {value!r} is unknown; expected one of {', '.join(known)}")
@@ -189,8 +194,9 @@ def missing_device(device: str) -> str | None:
     """Return why the gpu audits cannot run on this device, or ``None`` where they can."""
     if device != "auto" or cuda_devices():
         return None
+    blind = " that torch can see (there is a driver; is this a CPU build of torch?)" if has_driver() else ""
     return (
-        f"no CUDA device here: the gpu audits measure {DRAFTER} and {REFINER} on one; "
+        f"no CUDA device{blind} here: the gpu audits measure {DRAFTER} and {REFINER} on one; "
         "smaller models run with --device cpu --drafter DIR --refiner DIR, the same path in small: specref rehearse"
     )
 
@@ -356,6 +362,7 @@ def full_system(
         limit=limit,
         seed=seed,
         batch_size=settings.batch_size,
+        post_processing=settings.post_processing,
         steps=settings.steps,
     )
     for benchmark in benchmarks.values():

@@ -55,7 +55,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--max-new-tokens", type=_positive, metavar="N", help="longest draft and canvas (512 for answers, 256 for code)"
     )
     add("--batch-size", type=_positive, metavar="N", help="prompts a call of the full models (16)")
-    add("--no-chat", action="store_true", help="give the refiner plain prompts instead of its chat template's")
+    add("--chat", action="store_true", help="wrap the refiner's prompts in its chat template")
+    add("--post-processing", metavar="NAME", help="from completion to program (stop-sequences, as in the paper)")
     add(
         "--set",
         action="append",
@@ -89,7 +90,7 @@ def pytest_configure(config: pytest.Config) -> None:
         name: option(name)
         for name in (
             *("drafter", "refiner", "dtype", "device", "backend"),
-            *("drafter_quantization", "refiner_quantization", "max_new_tokens", "batch_size"),
+            *("drafter_quantization", "refiner_quantization", "max_new_tokens", "batch_size", "post_processing"),
         )
         if option(name) is not None
     }
@@ -99,7 +100,7 @@ def pytest_configure(config: pytest.Config) -> None:
         drafter_revision, refiner_revision = parse_revisions(option("revision"))
         config.stash[_SETTINGS] = FullSettings(
             **given,
-            chat=not option("no_chat"),
+            chat=option("chat"),
             drafter_revision=drafter_revision,
             refiner_revision=refiner_revision,
             overrides=parse_overrides(option("set")),
@@ -189,11 +190,12 @@ def load_full(request: pytest.FixtureRequest, ledger: Path) -> LiveSystem:
 
     config = request.config
     writer = _writer(config)
+    benchmarks: dict[str, LiveBenchmark] = config.stash[_BENCHMARKS]
     started = time.perf_counter()
     try:
         system = full_system(
             config.stash[_SETTINGS],
-            config.stash[_BENCHMARKS],
+            benchmarks,
             ledger=config.getoption("--ledger") or ledger,
             limit=config.getoption("--limit"),
             seed=config.getoption("--seed"),

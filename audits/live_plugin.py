@@ -176,7 +176,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
 
 
 def _marks(source: str) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.source(source), *([pytest.mark.gpu] if source == "full" else [])]
+    # Hours on the full models are no hang: no time limit there.
+    return [pytest.mark.source(source), *([pytest.mark.gpu, pytest.mark.timeout(0)] if source == "full" else [])]
 
 
 def _benchmarks(config: pytest.Config, source: str, kinds: tuple[str, ...]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ class TestSettings:
 
     def test_every_setting_is_in_the_description(self):
         told = FullSettings(refiner_revision="abc", overrides=(("k", 40),)).describe()
-        for part in ("drafter=microsoft/phi-2", "refiner_revision=abc", "steps=8,16,32,64", "chat=True", "k=40"):
+        for part in ("drafter=microsoft/phi-2", "refiner_revision=abc", "steps=8,16,32,64", "chat=False", "k=40"):
             assert part in told
         assert "drafter_revision" not in told  # not given
 
@@ -33,6 +33,7 @@ class TestSettings:
             ({"backend": "tgi"}, "backend 'tgi'"),
             ({"drafter_quantization": "3bit"}, "drafter quantization '3bit'"),
             ({"refiner_quantization": "3bit"}, "refiner quantization '3bit'"),
+            ({"post_processing": "tidy"}, "post-processing 'tidy'"),
             ({"device": "gpu0"}, "device 'gpu0'"),
             ({"device": "cuda:"}, "device 'cuda:'"),
             ({"steps": ()}, "steps"),
@@ -93,6 +94,11 @@ class TestDevice:
         assert "specref rehearse" in reason
         assert "\n" not in reason
         assert full.missing_device("cpu") is None
+
+    def test_a_driver_that_torch_cannot_use_is_told(self, monkeypatch):
+        monkeypatch.setattr(full, "cuda_devices", lambda: ())
+        monkeypatch.setattr(full, "has_driver", lambda: True)
+        assert "CPU build of torch" in str(full.missing_device("auto"))
 
     def test_with_cuda_nothing_is_missing(self, monkeypatch):
         monkeypatch.setattr(full, "cuda_devices", lambda: ("card",))
@@ -229,11 +235,11 @@ class TestOpening:
         )
 
     def test_the_pair_runs_with_the_settings_given(self, pair):
-        opened = full.open_pair(self.settings(pair, chat=False, overrides=(("k", 30), ("slack", 2))))
+        opened = full.open_pair(self.settings(pair, chat=True, overrides=(("k", 30), ("slack", 2))))
         assert opened.policy.k == 30
         assert opened.refiner.settings.slack == 2
-        assert not opened.refiner.settings.chat
-        assert full.open_pair(self.settings(pair)).refiner.settings.chat
+        assert opened.refiner.settings.chat
+        assert not full.open_pair(self.settings(pair)).refiner.settings.chat
 
     def test_a_setting_that_there_is_not_is_refused(self, pair):
         with pytest.raises(InputError, match="nonsense"):

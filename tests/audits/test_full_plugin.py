@@ -100,10 +100,10 @@ class Config:
             **dict.fromkeys(
                 ("drafter", "refiner", "dtype", "device", "backend", "drafter_quantization", "refiner_quantization")
             ),
-            **dict.fromkeys(("max_new_tokens", "batch_size", "steps", "paper_tables")),
+            **dict.fromkeys(("max_new_tokens", "batch_size", "steps", "paper_tables", "post_processing")),
             "revision": [],
             "set": [],
-            "no_chat": False,
+            "chat": False,
             "markexpr": "",
             "--benchmark": [],
             **given,
@@ -123,9 +123,14 @@ class TestOptions:
 
     def test_options_become_settings(self):
         config = Config(
-            drafter="d", refiner="r", steps="64,16", dtype="float16", device="cuda:1", no_chat=True, batch_size=3
+            drafter="d", refiner="r", steps="64,16", dtype="float16", device="cuda:1", chat=True, batch_size=3
         )
-        config.given |= {"revision": ["refiner=abc"], "set": ["k=40"], "max_new_tokens": 99}
+        config.given |= {
+            "revision": ["refiner=abc"],
+            "set": ["k=40"],
+            "max_new_tokens": 99,
+            "post_processing": "extract",
+        }
         full_plugin.pytest_configure(config)
         assert full_plugin.settings_of(config) == FullSettings(
             drafter="d",
@@ -133,7 +138,8 @@ class TestOptions:
             steps=(16, 64),
             dtype="float16",
             device="cuda:1",
-            chat=False,
+            chat=True,
+            post_processing="extract",
             batch_size=3,
             refiner_revision="abc",
             overrides=(("k", 40),),
@@ -173,6 +179,15 @@ class TestOptions:
     @pytest.mark.parametrize("given", ["page", "page.md", "page.json"])
     def test_a_page_is_two_files(self, given, tmp_path):
         assert full_plugin.page_paths(tmp_path / given) == (tmp_path / "page.md", tmp_path / "page.json")
+
+
+@pytest.mark.parametrize(("source", "names"), [("nano", ["source"]), ("full", ["source", "gpu", "timeout"])])
+def test_only_the_full_models_need_a_device_and_have_no_time_limit(source, names):
+    from audits.live_plugin import _marks
+
+    marks = [decorator.mark for decorator in _marks(source)]
+    assert [mark.name for mark in marks] == names
+    assert [mark.args for mark in marks if mark.name == "timeout"] == [(0,)] * names.count("timeout")
 
 
 class TestHeartbeat:
