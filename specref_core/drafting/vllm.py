@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -263,13 +264,18 @@ class VllmDrafter(TextSide):
         if not rows:
             return []
         keys = [one.extra_args[_argument_name()][0] for one in params]
-        records: dict[str, list[tuple[int, float, float]]] = {}
         try:
             outputs = self.engine.generate([{"prompt_token_ids": row} for row in rows], params, use_tqdm=False)
-        finally:
-            # Of the ranks of a split model, those that sample have records.
-            for part in self.engine.collective_rpc("take_records", args=(keys,)):
-                records |= {key: steps for key, steps in part.items() if steps}
+        except Exception as error:  # a kernel, a driver, memory: whatever the engine runs into
+            with suppress(Exception):
+                self._records(keys)
+            raise GeneratorError(
+                f"vLLM failed with {len(rows)} prompts ({type(error).__name__}: {_first_line(error)}); if it goes on, "
+                "take backend='transformers'"
+            ) from error
+        records = self._records(keys)
+        # Sorted by request: what a call that was interrupted left running comes before what this one asked for.
+        outputs = outputs[-len(rows) :]
         found = []
         for key, output in zip(keys, outputs, strict=True):
             written, steps = list(output.outputs[0].token_ids), records.get(key, [])
@@ -284,6 +290,13 @@ class VllmDrafter(TextSide):
                 raise CheckpointError(not_numbers())
             found.append((output, kept))
         return found
+
+    def _records(self, keys: list[str]) -> dict[str, list[tuple[int, float, float]]]:
+        """Return and forget what was recorded of requests; of a split model's ranks, those that sample have it."""
+        records: dict[str, list[tuple[int, float, float]]] = {}
+        for part in self.engine.collective_rpc("take_records", args=(keys,)):
+            records |= {key: steps for key, steps in part.items() if steps}
+        return records
 
     def _length(self, tokens: list[int]) -> int:
         """Return how many tokens of a draft there are by our own rules."""

@@ -334,3 +334,20 @@ class TestLoading:
         )
         with pytest.raises(GeneratorError, match="take the transformers backend"):
             drafter.draft(["a"], budget=BUDGET, seed=0)
+
+    def test_an_engine_that_fails_is_named(self, phi_dir, monkeypatch):
+        def fail(*_, **__):
+            raise RuntimeError("Unsupported CPU attention configuration: head_dim=8")
+
+        drafter = VllmDrafter.from_pretrained(phi_dir)
+        monkeypatch.setattr(drafter.engine, "generate", fail)
+        with pytest.raises(GeneratorError, match=r"vLLM failed with 1 prompts .*head_dim=8"):
+            drafter.draft(["a"], budget=BUDGET, seed=0)
+
+    def test_what_an_interrupted_call_left_is_not_taken_for_this_one(self, phi_dir, monkeypatch):
+        drafter = VllmDrafter.from_pretrained(phi_dir)
+        wanted = drafter.draft(["a", "b"], budget=BUDGET, seed=0)
+        generate = drafter.engine.generate
+        left = SimpleNamespace(outputs=[SimpleNamespace(token_ids=(1, 2))])
+        monkeypatch.setattr(drafter.engine, "generate", lambda *given, **how: [left, *generate(*given, **how)])
+        assert drafter.draft(["a", "b"], budget=BUDGET, seed=0) == wanted
