@@ -55,6 +55,11 @@ def test_the_reversed_pair_is_named_whichever_comes_first():
     assert "1 of 3 pairs reversed" in found.reason
 
 
+def test_the_size_of_a_reversal_is_the_smaller_lead():
+    (pair,) = compare_orders({"a": shares(60), "b": shares(20)}, {"a": shares(20), "b": shares(40)})
+    assert (pair.ahead, pair.size, pair.shift.effect) == ("a", 0.25, pytest.approx(0.375))
+
+
 def test_many_pairs_are_paid_for():
     first = {"a": shares(6), "b": shares(0)}
     second = {"a": shares(0), "b": shares(6)}
