@@ -54,3 +54,9 @@ def test_skips_keep_their_reason():
     assert seen.skipped == {"a": "Skipped: no parts"}
     assert seen.outcomes == {"a": "skipped"}
     assert seen.count == 1
+
+
+def test_a_failure_that_only_speaks_of_a_claim_is_breakage():
+    seen = Outcomes(exit_code=1)
+    told(seen, "a", "call", "failed", "scaffold-lift, pair on gsm8k: no verdict was recorded")
+    assert seen.unsound()
