@@ -114,8 +114,8 @@ def test_what_the_page_says_of_the_published_pair():
     draft = generation_bytes(phi, prompt=512, generated=512, number_bytes=2)
     assert f"L = 1024, bfloat16: {canvas / 1e6:.0f} MB" in page
     assert f"{draft / 1e6:.0f} MB for 512 tokens after 512 in Phi-2" in page
-    assert 8_015_581_184 * 2 == pytest.approx(16.0e9, rel=0.01)
-    assert 2_779_683_840 * 2 == pytest.approx(5.6e9, rel=0.01)
+    assert abs(8_015_581_184 * 2 - 16.0e9) < 0.05e9
+    assert abs(2_779_683_840 * 2 - 5.6e9) < 0.05e9
 
 
 class TestFree:
