@@ -137,11 +137,17 @@ def judge_orders(
         p_value=pair.p_value,
         test=f"exact McNemar under both metrics, Holm over {len(pairs)} pairs, Tango interval",
         unit=claim(claim_id).unit,
-        reason=f"{pair.ahead} leads {pair.behind} by {100 * pair.lead.effect:.0f} points by {metrics[0]}; the effect "
+        reason=f"{pair.ahead} {_leading(pair)} by {metrics[0]}; the effect "
         f"is the lead of {pair.behind} by {metrics[1]}; {len(reversed_pairs)} of {len(pairs)} pairs reversed",
         n_needed=_needed(pair) if outcome is Outcome.INCONCLUSIVE else None,
         signature=str(signature),
     )
+
+
+def _leading(pair: Pair) -> str:
+    if pair.lead.effect == 0:
+        return f"ties with {pair.behind}"
+    return f"leads {pair.behind} by {100 * pair.lead.effect:.0f} points"
 
 
 def _needed(pair: Pair) -> int:

@@ -55,6 +55,11 @@ def test_the_reversed_pair_is_named_whichever_comes_first():
     assert "1 of 3 pairs reversed" in found.reason
 
 
+def test_a_tie_is_told_as_one():
+    same = {"a": shares(20), "b": shares(20)}
+    assert verdict(same, same).reason.startswith("a ties with b by the true metric; the effect is the lead of b")
+
+
 def test_the_size_of_a_reversal_is_the_smaller_lead():
     (pair,) = compare_orders({"a": shares(60), "b": shares(20)}, {"a": shares(20), "b": shares(40)})
     assert (pair.ahead, pair.size, pair.shift.effect) == ("a", 0.25, pytest.approx(0.375))
