@@ -31,8 +31,9 @@ def command(
     Options of the audits: --limit N (problems a benchmark, 0 for all), --seed N, --data-dir DIR (benchmark files),
     --samples FILE_OR_DIR (sample files of other harnesses), --generator pkg.mod:make or file.py:make (your own
     generator), --benchmark NAME (what to measure it on; repeatable), --call-limit SECONDS (of one call),
-    --mode reproduce|guard. The full models: -m gpu, with --drafter, --refiner, --steps, --device and more (--help of
-    pytest lists them). Every pytest option works too: -k post_processing, -n auto, -x, -v.
+    --mode reproduce|guard, --report OUT.html (a page with figures and token views), --json OUT.json (its data). The
+    full models: -m gpu, with --drafter, --refiner, --steps, --device and more (--help of pytest lists them). Every
+    pytest option works too: -k post_processing, -n auto, -x, -v.
 
     reproduce, the default mode, asks whether a finding of the paper holds; guard asks whether its hazard is absent
     from your own generator or samples, which is what another project's CI wants. Inconclusive is a skip in both,

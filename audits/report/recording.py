@@ -6,6 +6,8 @@ controller; only the controller writes. A run that fails or is interrupted still
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from datetime import datetime, timezone
 from pathlib import Path
@@ -53,16 +55,30 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         return
     page, data = config.getoption("--report"), config.getoption("--json")
+    if page is not None and data is not None and page.resolve() == data.resolve():
+        raise pytest.UsageError(f"{page} is named for both --report and --json; name two files")
     try:
         if page is not None:
             check_target(page, what="report")
         if data is not None:
             check_target(data)
-        if page is not None and data is not None and page.resolve() == data.resolve():
-            raise InputError(f"{page} is named for both --report and --json; name two files")
     except InputError as error:
         raise pytest.UsageError(str(error)) from error
     config.pluginmanager.register(_Recorder(config), "specref-report")
+    if page is not None or data is not None:
+        _end_in_order(config)
+
+
+def _end_in_order(config: pytest.Config) -> None:
+    """Treat a request to terminate, as a CI's time limit sends it, like Ctrl-C: what was found is still written."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def restore() -> None:
+        signal.signal(signal.SIGTERM, before)
+
+    config.add_cleanup(restore)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -177,12 +177,13 @@ def test_a_path_that_cannot_be_written_ends_the_run_before_it_starts(tmp_path, a
     assert not (tmp_path / "started").exists()
 
 
-def test_an_interrupted_run_writes_what_it_has(tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_writes_what_it_has(tmp_path, sent):
     process = start(tmp_path, SLOW, "--report", "r.html", "--json", "r.json")
     deadline = time.monotonic() + 100
     while not (tmp_path / "started").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 2, output
     report = Report.from_dict(json.loads((tmp_path / "r.json").read_text(encoding="utf-8")))
