@@ -30,6 +30,12 @@ SCHEMA = "specref.paper-tables/1"
 _SETTINGS: pytest.StashKey[FullSettings] = pytest.StashKey()
 _BENCHMARKS: pytest.StashKey[dict[str, LiveBenchmark]] = pytest.StashKey()
 _BEAT_SECONDS = 60.0
+_PLAIN = (
+    *("drafter", "refiner", "dtype", "device", "backend", "drafter_quantization", "refiner_quantization"),
+    *("max_new_tokens", "batch_size", "post_processing"),
+)
+"""Options that are settings as they stand."""
+_OTHERS = ("revision", "steps", "chat", "set", "ledger", "paper_tables")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -81,24 +87,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check the options, whether or not this run needs them."""
+    """Check the options; without ``-m gpu`` there must be none, for they would change nothing."""
+    given = [name for name in (*_PLAIN, *_OTHERS) if config.getoption(name) not in (None, [], False)]
+    if wanted(config):
+        config.stash[_SETTINGS] = _settings(config)
+        config.pluginmanager.register(_Page(config), "specref-paper-tables")
+    elif given:
+        names = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise pytest.UsageError(f"{names}: for the full models only, which -m gpu asks for; add it")
+
+
+def _settings(config: pytest.Config) -> FullSettings:
+    """Read the options and check the files to be written."""
     from audits.full_models import FullSettings, parse_overrides, parse_revisions, parse_steps
     from audits.json_output import check_target
 
     option = config.getoption
-    given: dict[str, Any] = {
-        name: option(name)
-        for name in (
-            *("drafter", "refiner", "dtype", "device", "backend"),
-            *("drafter_quantization", "refiner_quantization", "max_new_tokens", "batch_size", "post_processing"),
-        )
-        if option(name) is not None
-    }
+    given: dict[str, Any] = {name: option(name) for name in _PLAIN if option(name) is not None}
     try:
         if option("steps") is not None:
             given["steps"] = parse_steps(option("steps"))
         drafter_revision, refiner_revision = parse_revisions(option("revision"))
-        config.stash[_SETTINGS] = FullSettings(
+        settings = FullSettings(
             **given,
             chat=option("chat"),
             drafter_revision=drafter_revision,
@@ -108,9 +118,11 @@ def pytest_configure(config: pytest.Config) -> None:
         if (page := option("paper_tables")) is not None:
             for path in page_paths(page):
                 check_target(path, what="paper tables")
+        if (ledger := option("ledger")) is not None:
+            check_target(ledger, what="ledger")
     except InputError as error:
         raise pytest.UsageError(str(error)) from error
-    config.pluginmanager.register(_Page(config), "specref-paper-tables")
+    return settings
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -104,7 +104,8 @@ class Config:
             "revision": [],
             "set": [],
             "chat": False,
-            "markexpr": "",
+            "markexpr": "gpu",
+            "ledger": None,
             "--benchmark": [],
             **given,
         }
@@ -154,11 +155,20 @@ class TestOptions:
             ({"revision": ["judge=a"]}, "judge"),
             ({"set": ["k"]}, "NAME=VALUE"),
             ({"paper_tables": Path("no/such/folder/page")}, "no/such/folder"),
+            ({"ledger": Path("no/such/folder/ledger")}, "no/such/folder"),
+            ({"markexpr": "", "drafter": "d"}, "--drafter: for the full models only"),
+            ({"markexpr": "slow", "steps": "8", "chat": True}, "--steps, --chat: for the full models only"),
         ],
     )
     def test_options_that_cannot_be_used_are_refused_before_anything_starts(self, given, named):
         with pytest.raises(pytest.UsageError, match=named):
             full_plugin.pytest_configure(Config(**given))
+
+    def test_a_run_without_gpu_audits_reads_no_settings(self):
+        config = Config(markexpr="")
+        full_plugin.pytest_configure(config)
+        with pytest.raises(KeyError):
+            full_plugin.settings_of(config)
 
     @pytest.mark.parametrize("text", ["0", "-1", "x", "1.5"])
     def test_counts_are_positive(self, text):
