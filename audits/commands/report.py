@@ -32,7 +32,8 @@ def command(
     From a report's JSON (`specref audit --json OUT`) the page is made as the run would have made it. The audits leave
     the report of their last run beside their ledger, in .pytest_cache/d/specref-audits; name that folder or the ledger.
     From any other ledger (`specref run --ledger`) the report tells what the samples tell: accuracy against compute, the
-    flow from draft to final text and, where traces were kept, the token view; a ledger holds no verdicts.
+    flow from draft to final text and, where traces were kept (--traces), the token view; a ledger holds no verdicts.
+    The JSON of `specref run` gives its scores.
 
     Exit codes: 0 written, 2 the source cannot be read or a file cannot be written.
 

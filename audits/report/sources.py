@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audits.report import run_scores
 from audits.report.collecting import examples, flow, latest, measurement
 from audits.report.model import SCHEMA, Report, Run
 from specref_core.errors import InputError
@@ -26,8 +27,9 @@ def read_report(path: Path) -> Report:
     """Read or rebuild a report.
 
     Args:
-        path: a report's JSON; a ledger; or the folder with a run's :data:`LAST_RUN`. A ledger that the run beside it
-            used gives that run's whole report, any other one what its samples tell: scores and examples, no verdicts.
+        path: a report's JSON; the JSON of ``specref run``; a ledger; or the folder with a run's :data:`LAST_RUN`. A
+            ledger that the run beside it used gives that run's whole report, any other one what its samples tell:
+            scores and examples, no verdicts.
 
     Raises:
         InputError: there is no such file, or it is no report.
@@ -116,6 +118,8 @@ def _from_json(path: Path) -> Report:
     if isinstance(data, dict) and data.get("schema") != SCHEMA and "schema" not in data:
         raise InputError(f"{path} is JSON of something else; expected a report ({SCHEMA}) or a ledger")
     try:
+        if isinstance(data, dict) and data.get("schema") == run_scores.SCHEMA:
+            return run_scores.from_scores(data)
         return Report.from_dict(data)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

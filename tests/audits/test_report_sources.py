@@ -12,9 +12,11 @@ from audits.report.page import render
 from audits.report.sources import LAST_RUN, read_report
 from protocols.ledger import Ledger, SampleKey
 from protocols.score import Failure, Score
+from protocols.scores import SCHEMA, SampleScore, Scores
+from protocols.signature import Signature
 from protocols.stored_samples import stored_samples
 from specref_core.errors import InputError, LedgerError
-from specref_core.generator import Completion, Cost, Draft, Trace
+from specref_core.generator import Budget, Completion, Cost, Draft, Trace
 from tests.audits.report_samples import HOSTILE, small_report
 
 SCORING = "protocol:exact-match|grader:strict|version:0.1.0"
@@ -83,6 +85,26 @@ def test_two_models_of_one_name_are_told_apart(tmp_path):
     assert [m.system for m in read_report(path).measurements] == ["mine@one", "mine@two"]
 
 
+def test_the_json_of_a_run_tells_its_scores(tmp_path):
+    samples = tuple(
+        SampleScore(str(i), 0, "", Score(i < 3, None if i < 3 else Failure.TIMEOUT), Cost(8, 8, 8, 2, 0.1, 2e9))
+        for i in range(4)
+    )
+    scores = Scores("mine", "gsm8k", Budget(8), samples, 4, Signature.of(system="mine"))
+    empty = Scores("mine", "gsm8k", Budget(16), (), 4, Signature.of(system="mine"))
+    path = tmp_path / "scores.json"
+    data = {"schema": SCHEMA, "scores": [s.as_dict() for s in (scores, empty)]}
+    path.write_text(json.dumps(data), encoding="utf-8")
+    report = read_report(path)
+    first, second = report.measurements
+    assert (first.system, first.steps, first.correct, first.n, first.score) == ("mine", 8, 3, 4, 0.75)
+    assert (first.cost.forward_passes, first.cost.gflop) == (8.0, 2.0)
+    assert first.failures == {"timeout": 1}
+    assert (second.n, second.score, second.cost) == (0, None, None)
+    assert not report.run.complete
+    assert "executed forward passes" in render(report)
+
+
 def test_stored_samples_come_back_as_they_were(ledger):
     found = list(stored_samples(ledger))
     assert len(found) == 12
@@ -124,7 +146,8 @@ def test_a_last_run_that_used_another_ledger_or_cannot_be_read_does_not_stand_in
         (b"\xff\xfe\x00", "neither a report's JSON nor a ledger"),
         (b'{"cells": []}', "JSON of something else"),
         (b"[1, 2]", "this is no report"),
-        (b'{"schema": "specref.scores/1", "scores": []}', "its schema is 'specref.scores/1'"),
+        (b'{"schema": "specref.recorded-verdicts", "version": 1}', "its schema is 'specref.recorded-verdicts'"),
+        (b'{"schema": "specref.scores/1", "scores": [{}]}', "scores.scores[0]: field 'system' is missing"),
         (b"[" * 100000, "neither a report's JSON nor a ledger"),
         (json.dumps(small_report().as_dict()).replace("56.25", "NaN").encode(), "NaN is no number"),
     ],
