@@ -203,6 +203,13 @@ def from_pretrained(
     kind, place = ("", "") if made else _backend(drafter, backend)
     if made and (backend or backend_options):
         raise InputError("backend and backend_options are for a drafter that is loaded here; this one is made already")
+    from specref_core.drafting.checkpoint import check_causal_lm
+    from specref_core.models.llada import check_llada
+
+    # Both directories are looked at before anything heavy is loaded.
+    if not made:
+        check_causal_lm(place, revision=drafter_revision)
+    check_llada(refiner, revision=refiner_revision)
     if made:
         drafting: Any = drafter
     else:

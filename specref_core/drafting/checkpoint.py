@@ -7,16 +7,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from specref_core.errors import CheckpointError, InputError
+from specref_core.errors import CheckpointError
 from specref_core.models.checkpoint import locate, weight_shapes
+from specref_core.models.quantization import quantization_config
 from specref_core.models.vocabulary import check_end_tokens, end_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-QUANTIZATIONS = ("4bit", "8bit")
-"""What ``quantization`` may name: bitsandbytes' 4-bit normal float with double quantization, or its 8-bit integers."""
-
 
 # Buffers that old checkpoints carry and today's classes compute.
 _COMPUTED = re.compile(r"(inv_freq|masked_bias|attn\.bias|attention\.bias)$")
@@ -82,7 +79,7 @@ def load_causal_lm(
         place: a directory in the hub's layout, or a hub name.
         dtype: ``auto`` (the checkpoint's), or a torch dtype's name.
         device_map: as in ``from_pretrained``; ``auto`` spreads the model over the devices there are.
-        quantization: ``None`` or one of :data:`QUANTIZATIONS`; needs bitsandbytes.
+        quantization: ``None`` or one of :data:`specref_core.models.quantization.QUANTIZATIONS`; needs bitsandbytes.
         revision: of a hub name.
 
     Returns:
@@ -95,15 +92,15 @@ def load_causal_lm(
     """
     import transformers
 
+    packing = quantization_config(quantization)
     folder, config, tokenizer = check_causal_lm(place, revision=revision)
-    quantization_config = _quantization_config(quantization)
     try:
         loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=dtype,
             device_map=device_map,
-            quantization_config=quantization_config,
+            quantization_config=packing,
             trust_remote_code=False,
             output_loading_info=True,
         )
@@ -219,29 +216,6 @@ def _load_tokenizer(folder: Path) -> Any:
     if not getattr(tokenizer, "is_fast", False):
         raise CheckpointError(f"{folder}: {type(tokenizer).__name__} has no character offsets; add a tokenizer.json")
     return tokenizer
-
-
-def _quantization_config(quantization: str | None) -> Any:
-    if quantization is None:
-        return None
-    if quantization not in QUANTIZATIONS:
-        raise InputError(f"quantization={quantization!r}: expected None or one of {', '.join(QUANTIZATIONS)}")
-    from importlib.util import find_spec
-
-    if find_spec("bitsandbytes") is None:
-        raise InputError(f"quantization={quantization!r} needs bitsandbytes: pip install 'specref[quantized]'")
-    import torch
-    import transformers
-
-    bits: Any = transformers.BitsAndBytesConfig
-    if quantization == "8bit":
-        return bits(load_in_8bit=True)
-    return bits(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
 
 
 def _unloadable(folder: Path, part: str, error: Exception) -> str:

@@ -10,7 +10,6 @@ Importing this module registers the model type ``llada`` with ``AutoConfig``, ``
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -26,6 +25,7 @@ from transformers.models.llama.modeling_llama import LlamaPreTrainedModel
 from specref_core.errors import CheckpointError, InputError
 from specref_core.models.checkpoint import check_weights, load_tokenizer, locate, read_config, weight_shapes
 from specref_core.models.partial_encoding import encode_at, supports
+from specref_core.models.quantization import quantization_config
 from specref_core.models.vocabulary import check_end_tokens, check_mask_token, mask_of
 
 if TYPE_CHECKING:
@@ -240,26 +240,23 @@ class LoadedLlada(NamedTuple):
     tokenizer: Any
 
 
-def load_llada(
-    path_or_name: str | Path,
-    *,
-    dtype: str | torch.dtype = "auto",
-    device_map: str | dict[str, Any] | None = None,
-    quantization: Literal["4bit", "8bit"] | None = None,
-    revision: str | None = None,
-) -> LoadedLlada:
-    """Load a checkpoint in the hub's LLaDA layout, every weight accounted for, without remote code.
+class LladaFiles(NamedTuple):
+    """A refiner's directory that was found sound, with nothing heavy read from it."""
+
+    directory: Path
+    config: LladaConfig
+    tokenizer: Any
+
+
+def check_llada(path_or_name: str | Path, *, revision: str | None = None) -> LladaFiles:
+    """Check a refiner's directory by its configuration, its tokenizer and the headers of its weight files.
 
     Args:
-        path_or_name: a directory, or a hub name such as ``GSAI-ML/LLaDA-8B-Instruct``.
-        dtype: of the weights; ``auto`` takes the checkpoint's.
-        device_map: as the library's: ``auto`` splits the model over the visible GPUs.
-        quantization: load the linear layers in 4 or 8 bits with bitsandbytes.
+        path_or_name: a directory, or a hub name.
         revision: of a hub name.
 
     Raises:
-        CheckpointError: a file, weight or token is missing, unexpected or of the wrong shape.
-        InputError: quantization is asked for and bitsandbytes is not installed.
+        CheckpointError: see :func:`load_llada`.
     """
     directory = locate(path_or_name, revision=revision)
     plain = read_config(directory, model_type="llada")
@@ -281,14 +278,39 @@ def load_llada(
         check_weights(directory, _expected_shapes(config, directory))
     else:
         weight_shapes(directory)  # packed weights have other shapes; the files must be whole all the same
-    quantization_config = None if quantization is None else _quantization(quantization)
+    return LladaFiles(directory, config, tokenizer)
+
+
+def load_llada(
+    path_or_name: str | Path,
+    *,
+    dtype: str | torch.dtype = "auto",
+    device_map: str | dict[str, Any] | None = None,
+    quantization: Literal["4bit", "8bit"] | None = None,
+    revision: str | None = None,
+) -> LoadedLlada:
+    """Load a checkpoint in the hub's LLaDA layout, every weight accounted for, without remote code.
+
+    Args:
+        path_or_name: a directory, or a hub name such as ``GSAI-ML/LLaDA-8B-Instruct``.
+        dtype: of the weights; ``auto`` takes the checkpoint's.
+        device_map: as the library's: ``auto`` splits the model over the visible GPUs.
+        quantization: load the linear layers in 4 or 8 bits with bitsandbytes.
+        revision: of a hub name.
+
+    Raises:
+        CheckpointError: a file, weight or token is missing, unexpected or of the wrong shape.
+        InputError: quantization is asked for and bitsandbytes is not installed.
+    """
+    packing = quantization_config(quantization)
+    directory, config, tokenizer = check_llada(path_or_name, revision=revision)
     try:
         loaded: Any = LladaForMaskedLM.from_pretrained(
             directory,
             config=config,
             dtype=dtype,
             device_map=device_map,
-            quantization_config=quantization_config,
+            quantization_config=packing,
             output_loading_info=True,
         )
     except torch.OutOfMemoryError as error:
@@ -346,20 +368,6 @@ def _settle_tokens(config: LladaConfig, tokenizer: Any, directory: Path) -> None
         tokenizer.mask_token = tokenizer.convert_ids_to_tokens(config.mask_token_id)
     if config.eot_token_id is None:
         config.eot_token_id = tokenizer.get_vocab().get("<|eot_id|>")
-
-
-def _quantization(kind: str) -> Any:
-    if kind not in ("4bit", "8bit"):
-        raise InputError(f"quantization={kind!r}: expected 4bit, 8bit or None")
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise InputError(f"quantization={kind!r} needs bitsandbytes: pip install 'specref[quantized]'")
-    from transformers import BitsAndBytesConfig
-
-    if kind == "8bit":
-        return BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]  # the library is untyped here
-    return BitsAndBytesConfig(  # type: ignore[no-untyped-call]  # the library is untyped here
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
-    )
 
 
 def _sources(input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:

@@ -227,6 +227,13 @@ class TestFromPretrained:
         with pytest.raises(CheckpointError, match="'llada' checkpoint"):
             from_pretrained(llada_dir, phi_dir)
 
+    def test_a_damaged_refiner_is_refused_before_the_drafter_is_loaded(self, phi_dir, llada_dir, tmp_path, monkeypatch):
+        damaged = shutil.copytree(llada_dir, tmp_path / "damaged")
+        min(damaged.glob("*.safetensors")).unlink()
+        monkeypatch.setattr(TransformersDrafter, "from_pretrained", lambda *_, **__: pytest.fail("loaded"))
+        with pytest.raises(CheckpointError, match="damaged: shard"):
+            from_pretrained(phi_dir, damaged)
+
     def test_a_backend_is_named_beside_the_place_or_before_it(self, phi_dir, llada_dir, monkeypatch):
         taken = []
 
