@@ -47,13 +47,13 @@ def flow_diagram(flow: Flow) -> Markup:
     bottom = _TOP + _HEIGHT + _GAP
     parts.append(
         svg.label(
-            svg.WIDTH / 2, bottom + 20, f"thickness: number of problems, n = {flow.n}", class_="axis", anchor="middle"
+            svg.WIDTH / 2, bottom + 24, f"thickness: number of problems, n = {flow.n}", class_="axis", anchor="middle"
         )
     )
     steps = "" if flow.steps is None else f", S={flow.steps}"
     return svg.figure(
         parts,
-        height=bottom + 30,
+        height=bottom + 34,
         title=f"{flow.system} on {flow.benchmark}{steps}: what became of {flow.n} drafts",
         description=(
             f"{flow.kept_right} kept right, {flow.broken} broken, {flow.fixed} fixed, {flow.kept_wrong} kept wrong"

@@ -76,8 +76,7 @@ def _plot(claim: ReportedClaim | None, source: str, unit: str, rows: Sequence[Re
     bottom = y
     parts.append(svg.element("line", x1=x(marks[0]), x2=x(marks[-1]), y1=bottom, y2=bottom, class_="grid"))
     axis = [svg.label(x(m), bottom + 14, svg.short(m), class_="tick", anchor="middle") for m in marks]
-    told = f"effect in {UNIT_WORDS.get(unit, unit)}, bar: interval (95 % unless its reason names another level), "
-    told += "n in each row"
+    told = f"effect in {UNIT_WORDS.get(unit, unit)}; bar: interval, 95 % unless the table says otherwise; n in each row"
     if margin:
         told += f"; dashed: margin {'±' if len(margins) > 1 else ''}{svg.short(margin)}"
     captions = svg.wrap(told, int((_RIGHT - _LEFT) / svg.BOLD))

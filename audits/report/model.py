@@ -30,7 +30,7 @@ class Run:
         seed: of the choice of problems; ``None`` for a ledger.
         limit: problems a benchmark that were asked for; ``None`` for each audit's own number.
         generator: the target of ``--generator``.
-        complete: false where the run was interrupted or did not get through.
+        complete: false where the run was interrupted, or stopped at a failure.
         exit_code: of the run; ``None`` for a ledger.
         remark: one sentence where there is something to say about the run as a whole.
         ledgers: names of the files that hold the samples.

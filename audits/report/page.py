@@ -132,11 +132,11 @@ def _tables(rows: Sequence[TableRow]) -> list[dict[str, Any]]:
 
 def _undecided(report: Report) -> list[tuple[str, list[str]]]:
     """Return why audits were skipped without a verdict, with the audits, one entry a reason."""
-    told = {reason.strip() for v in report.verdicts for reason in (v.reason,) if reason}
+    # An inconclusive verdict is a skip too; it stands in its claim's table already.
+    told = tuple(f"{v.claim}, {v.system} on {v.benchmark}: {v.outcome}" for v in report.verdicts)
     reasons: dict[str, list[str]] = {}
     for audit in report.audits:
-        # An inconclusive verdict is a skip too; it stands in its claim's table already.
-        if audit.outcome == "skipped" and not any(reason in audit.reason for reason in told):
+        if audit.outcome == "skipped" and not audit.reason.startswith(told):
             reasons.setdefault(audit.reason, []).append(audit.id)
     return list(reasons.items())
 

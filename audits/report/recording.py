@@ -157,7 +157,7 @@ class _Recorder:
         page, data = option("--report"), option("--json")
         if option("collectonly") or not (self._audits or page or data):
             return
-        report = self.report(exitstatus, shouldstop=bool(session.shouldstop))
+        report = self.report(exitstatus, cut_short=bool(session.shouldstop or session.shouldfail))
         self._leave_behind(report)
         writer: Any = self._config.pluginmanager.get_plugin("terminalreporter")
         try:
@@ -177,7 +177,7 @@ class _Recorder:
             if path is not None and writer is not None:
                 writer.write_line(f"report: {path}")
 
-    def report(self, exitstatus: int, *, shouldstop: bool = False) -> Report:
+    def report(self, exitstatus: int, *, cut_short: bool = False) -> Report:
         """Return the report of what is known by now."""
         from importlib.metadata import version
 
@@ -191,7 +191,7 @@ class _Recorder:
         }
         measured, flows, examples = latest(parse(kinds[e["entry"]], e, e["entry"]) for e in self._entries)
         option = self._config.getoption
-        cut_short = exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
+        broken = exitstatus in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR)
         generator = option("--generator")
         return Report(
             run=Run(
@@ -203,7 +203,7 @@ class _Recorder:
                 seed=option("--seed"),
                 limit=option("--limit"),
                 generator=None if generator is None else str(generator),
-                complete=not (cut_short or shouldstop),
+                complete=not (cut_short or broken),
                 exit_code=int(exitstatus),
                 remark="; ".join(self._remarks),
                 ledgers=tuple(sorted(self._ledgers)),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audits.report.matrix import OTHERS, matrices
-from audits.report.model import DraftToken, Position, Report, Run
+from audits.report.model import AuditOutcome, DraftToken, Position, Report, Run
 from audits.report.page import render
 from audits.report.token_view import token_view
 from tests.audits.report_samples import CLAIM, HOSTILE, example, small_report, verdict
@@ -108,6 +108,15 @@ def test_outcomes_are_told_by_word_and_by_colour(seen):
     assert {a["class"] for a in chips} == {"chip reproduced", "chip not-reproduced", "chip inconclusive"}
     for word in ("2 reproduced", "1 not reproduced", "1 inconclusive"):
         assert word in " ".join(seen.text.split())
+
+
+def test_an_inconclusive_verdict_is_no_audit_without_one():
+    v = verdict("inconclusive", reason="")
+    skips = ("step-swing, nano on nano-code: inconclusive, +1 points", "no components(); add it")
+    audits = tuple(AuditOutcome(f"t.py::{i}", (), "nano", "skipped", reason) for i, reason in enumerate(skips))
+    seen = Reader(render(small_report(verdicts=(v,), audits=audits)))
+    assert "t.py::1" in seen.text
+    assert "t.py::0" not in seen.text
 
 
 def test_an_interrupted_run_says_so():

@@ -192,6 +192,14 @@ def test_an_interrupted_run_writes_what_it_has(tmp_path, sent):
     assert "did not get through" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
+def test_a_run_that_stops_at_a_failure_is_not_complete(tmp_path):
+    code, _ = run(tmp_path, MODULE, "--json", "r.json", "-x", "-k", "own")
+    assert code == 1
+    report = read_report(tmp_path / "r.json")
+    assert len(report.audits) == 2
+    assert not report.run.complete
+
+
 def test_a_run_of_no_audits_says_so_and_an_unasked_one_leaves_nothing(tmp_path):
     code, _ = run(tmp_path, "def test_a(): pass\n", "--report", "r.html")
     assert code == 0
