@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from specref_core.decoding.denoise import Denoised
-    from specref_core.generator import Completion
+    from specref_core.generator import Completion, Trace
 
 
 class PsdRefiner(StandaloneRefiner):
@@ -80,5 +80,10 @@ def tokens_per_forward(completion: Completion) -> float:
     cost, trace = completion.cost, completion.trace
     if cost is None or trace is None:
         raise InputError("TPF needs a completion with cost and trace, as SpecRef's own generators give")
+    return filled(trace) / cost.forward_passes if cost.forward_passes else float("nan")
+
+
+def filled(trace: Trace) -> int:
+    """Return how many hidden positions before the end of the answer were filled."""
     end = max((i + 1 for i, piece in enumerate(trace.final_tokens) if piece), default=0)
-    return sum(trace.masked[:end]) / cost.forward_passes if cost.forward_passes else float("nan")
+    return sum(trace.masked[:end])

@@ -156,6 +156,42 @@ def test_drafts_that_come_true_save_all_they_can(models, hidden, depth, acceptan
     assert torch.equal(out.ids, psd(table, ids, masked, speculation=PsdSettings(FixedCount(1), depth=0)).ids)
 
 
+@pytest.mark.parametrize("acceptance", ["strict", "relaxed"])
+def test_of_several_guesses_the_right_one_is_adopted(models, acceptance):
+    """One guess a level never comes true and the other always does; relaxed goes on with the fullest that agrees."""
+    table = Table(models[0], torch.randn(20, 320, generator=torch.Generator().manual_seed(3)))
+    ids, masked = torch.full((1, 14), 5), torch.arange(14)[None] >= 2
+    how = PsdSettings(FixedCount(2), 2, acceptance, (FixedCount(3), FixedCount(2)), most_states=7)
+    out = psd(table, ids, masked, speculation=how)
+    plain = psd(table, ids, masked, speculation=PsdSettings(FixedCount(2), depth=0))
+    assert torch.equal(out.ids, plain.ids)
+    if acceptance == "strict":
+        assert torch.equal(out.committed_at, plain.committed_at)
+        assert out.forward_passes.tolist() == [3]  # look; 2 + 2 * 2 tokens; 2 + 2 * 2 tokens
+    else:
+        assert out.forward_passes.tolist() == [3]  # look; 2 + 2 * 3 tokens; 2 + 2, the last step of 2 included
+    assert max(table.batches) <= 7
+
+
+@pytest.mark.parametrize("most", [1, 2, 5, 30])
+def test_a_pass_never_has_more_states_than_allowed(models, most):
+    table = Table(models[0], torch.randn(20, 320, generator=torch.Generator().manual_seed(3)))
+    ids = torch.full((1, 14), 5)
+    how = PsdSettings(FixedCount(1), 4, drafting=(FixedCount(1), FixedCount(2)), most_states=most)
+    out = psd(table, ids, torch.arange(14)[None] >= 2, speculation=how)
+    assert max(table.batches) <= most
+    assert sum(table.batches) == int(out.row_forwards)
+
+
+def test_equal_guesses_are_drafted_once(models):
+    table = Table(models[0], torch.randn(20, 320, generator=torch.Generator().manual_seed(3)))
+    ids, masked = torch.full((1, 12), 5), torch.arange(12)[None] >= 2
+    chain = PsdSettings(FixedCount(2), depth=2)
+    twice = PsdSettings(FixedCount(2), depth=2, drafting=(FixedCount(2), FixedCount(2)))
+    one, two = (psd(table, ids, masked, speculation=how) for how in (chain, twice))
+    assert one.row_forwards.tolist() == two.row_forwards.tolist()
+
+
 class Turning(Table):
     """Predictions that depend on how much is filled: the order of commitments turns round after the first step."""
 
@@ -298,6 +334,9 @@ class Idle:
         (lambda: PsdSettings(acceptance="lenient"), "strict or relaxed"),
         (lambda: PsdSettings(policy=0.9), "policy=0.9"),
         (lambda: PsdSettings(drafting="threshold"), "drafting='threshold'"),
+        (lambda: PsdSettings(drafting=(Threshold(0.5), 3)), "drafting=3"),
+        (lambda: PsdSettings(most_states=0), "most_states=0"),
+        (lambda: PsdSettings(most_states=True), "most_states=True"),
     ],
 )
 def test_settings_that_cannot_be_used_are_named(make, told):
