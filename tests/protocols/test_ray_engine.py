@@ -305,7 +305,8 @@ class TestOnFakeWorkers:
             traced = measure(engine, SOME, settings=STRICT, traces=True)
             assert traced == local(traces=True)
             assert traced.samples[0].trace is not None
-            assert measure(engine, SOME, settings=STRICT).samples[0].trace is None
+            measure(engine, SOME, settings=STRICT, ledger="plain.db")
+            assert {row[3] for row in rows(Path("plain.db"))[: len(SOME)]} == {None}
 
     def test_choices_need_likelihoods(self, fake):
         fake()
@@ -331,6 +332,7 @@ class TestOnFakeWorkers:
             ([{"CPU": 16.0, "GPU": 4.0}], {}, 4, 1.0),
             ([{"CPU": 16.0, "GPU": 4.0}, {"CPU": 1.0, "GPU": 4.0}], {}, 5, 1.0),
             ([{"CPU": 16.0, "GPU": 4.0}], {"gpus_per_worker": 0.5}, 8, 0.5),
+            ([{"CPU": 16.0, "GPU": 4.0}], {"gpus_per_worker": 0.4}, 8, 0.4),  # a worker's share is of one GPU
             ([{"CPU": 16.0, "GPU": 4.0}], {"gpus_per_worker": 2}, 2, 2),
             ([{"CPU": 16.0, "GPU": 4.0}], {"gpus_per_worker": 2, "workers": 1}, 1, 2),
             ([{"CPU": 2.0}], {"workers": 5}, 5, 0.0),  # a cluster that is not ours may grow
