@@ -37,6 +37,16 @@ class TestCharacters:
     def test_what_must_change(self, draft, right, wrong):
         assert flagged(draft, right) == wrong
 
+    @given(texts, texts)
+    def test_a_shortest_edit_touches_no_more_than_it_must(self, text, other):
+        found = audit.must_change(text, other)
+        assert len(found) == len(text) + 1
+        assert bool(found.any()) is (text != other)
+        # What is left alone is a part of both texts, in order.
+        rest = iter(other)
+        assert all(c in rest for c in np.array(list(text))[~found[: len(text)]])
+        assert found.sum() <= max(len(text), len(other))
+
     def test_the_nearest_right_text_counts(self):
         assert flagged("x = 1 + 2", "y = 7 * 7", "x = 1 + 3") == "........^."
 
@@ -53,8 +63,7 @@ class TestCharacters:
         place = data.draw(st.integers(0, len(text) - 1))
         broken = text[:place] + "#" + text[place + 1 :]
         found = audit.wrong_characters(broken, [text])
-        if found is None:  # of three characters one is more than a quarter
-            assert len(text) < 4
+        if found is None:  # too short, or of one character so often that its runs match badly
             return
         assert found[place]
         assert found[: len(text)].sum() == 1
@@ -139,7 +148,7 @@ class TestVerdicts:
         for _ in range(40):
             drafts = [draft_of(WRONG, rng.exponential(1, 9).tolist()) for _ in range(20)]
             found.append(judge(system_of(drafts, [None] * 20))[3].outcome)
-        assert found.count(REPRODUCED) <= 4
+        assert found.count(REPRODUCED) <= 3
 
     def test_right_texts_of_the_system_itself_are_known(self):
         draft = draft_of(WRONG)
