@@ -119,7 +119,7 @@ def must_change(text: str, other: str) -> NDArray[np.bool_]:
         rows.append(np.minimum.accumulate(row - steps) + steps)
     wrong = np.zeros(n + 1, dtype=bool)
     i = j = 0
-    # From the start, so that of two shortest edits the one that agrees for longer is taken: drafts are written forwards.
+    # From the start: of two shortest edits the one that agrees for longer is taken, as drafts are written forwards.
     while i < n or j < m:
         left = rows[n - i][m - j]
         if i < n and j < m and left == rows[n - i - 1][m - j - 1] + (text[i] != other[j]):

@@ -217,3 +217,34 @@ class TestTermination:
         system = WrittenSystem({("pipeline", "b", 8): cell})
         assert termination.never_ending(system, "b", "pipeline", 8).outcome is outcome
         assert termination.stopped(system.measure("pipeline", "b", 8))["never end"] == str(endless)
+
+
+class TestAdaptiveTension:
+    def system(self, lowered, own, drafter, refiner=None):
+        cells = {
+            (refinement_tension.ADAPTIVE.describe(), "b", 8): lowered,
+            ("pipeline", "b", 8): own,
+            ("drafter", "b", None): drafter,
+            ("refiner", "b", 8): refiner,
+        }
+        return WrittenSystem({key: cell for key, cell in cells.items() if cell is not None})
+
+    @pytest.mark.parametrize(
+        ("lowered", "drafter", "refiner", "outcome"),
+        [
+            (shares(40), shares(70), shares(10), REPRODUCED),
+            (shares(40), shares(10), shares(70), REPRODUCED),  # whichever component is the better one
+            (shares(70), shares(70), shares(10), NOT),
+            (shares(80), shares(40), None, NOT),
+            (shares(40), shares(44), shares(10), OPEN),
+        ],
+    )
+    def test_adaptive_k_against_the_better_component(self, lowered, drafter, refiner, outcome):
+        verdict = refinement_tension.adaptive_tension(self.system(lowered, shares(33), drafter, refiner), "b")
+        assert verdict.outcome is outcome
+        assert verdict.reason.endswith("with its own mask the pipeline solves 33")
+
+    def test_without_components_the_method_is_named(self):
+        key = (refinement_tension.ADAPTIVE.describe(), "b", 8)
+        with pytest.raises(MissingCapabilityError):
+            refinement_tension.adaptive_tension(WrittenSystem({key: shares(4)}), "b")
