@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from specref_core.errors import CheckpointError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from audits.kept_results import KeptResults
     from audits.verdicts import Verdict
 
     Record = Callable[[Verdict], None]
@@ -36,19 +38,12 @@ SYSTEM = "block-speculation"
 
 
 @pytest.mark.parametrize("family", TRAINED)
-def test_greedy_texts_are_the_targets_own(family: str, seed: int, record_verdict: Record, record_row: Row) -> None:
+def test_greedy_texts_are_the_targets_own(
+    family: str, seed: int, kept: KeptResults, record_verdict: Record, record_row: Row
+) -> None:
     """On every prompt; beside it what became of the drafts, position by position."""
-    from specref_core.drafting.transformers import TransformersDrafter
-    from specref_core.generator import Budget
-
-    fast = _speculator()
-    prompts = _prompts(family, seed, PROMPTS)
-    budget = Budget(max_new_tokens=CANVAS[family])
-    alone = TransformersDrafter(fast.model, fast.tokenizer).draft(prompts, budget=budget, seed=0)
-    made = fast.speculate(prompts, budget=budget, seed=0)
-    use = exactness.draft_use(
-        [m.tokens for m in made], [[(r.start, r.drafted, r.accepted) for r in m.rounds] for m in made]
-    )
+    found = kept.recall(f"exactness|greedy|{family}|{seed}|{PROMPTS}", lambda: _greedy(family, seed))
+    use = exactness.draft_use(found["made"], found["rounds"])
     record_row(
         "drafted tokens, greedy",
         family,
@@ -58,19 +53,16 @@ def test_greedy_texts_are_the_targets_own(family: str, seed: int, record_verdict
             "right drafts wasted": f"{100 * use.wasted:.0f} %",
         },
     )
-    verdict = exactness.greedy_verdict(
-        [draft.token_ids for draft in alone], [m.tokens for m in made], system=SYSTEM, benchmark=f"nano-{family}"
-    )
+    verdict = exactness.greedy_verdict(found["alone"], found["made"], system=SYSTEM, benchmark=f"nano-{family}")
     record_verdict(verdict)
 
 
 @pytest.mark.parametrize("verification", ["match", "rejection"])
 def test_sampled_texts_have_the_targets_distribution(
-    verification: str, seed: int, record_verdict: Record, record_row: Row
+    verification: str, seed: int, kept: KeptResults, record_verdict: Record, record_row: Row
 ) -> None:
     """Every verified token of short texts, against the target's probabilities at its place."""
-    tokens = _verified(verification, seed)
-    fit, shown = exactness.uniformity(tokens, seed), exactness.power_against(tokens, FACTOR)
+    fit, shown = _fitted(verification, seed, kept)
     system = f"{SYSTEM}, {verification}"
     record_row(
         "verified tokens, sampled",
@@ -81,7 +73,7 @@ def test_sampled_texts_have_the_targets_distribution(
     record_verdict(verdict)
 
 
-def test_the_planted_violation_is_caught(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_planted_violation_is_caught(seed: int, kept: KeptResults, monkeypatch: pytest.MonkeyPatch) -> None:
     """A verifier that keeps drafts twice too readily fails the same test on the same prompts."""
     from specref_core.decoding import block_speculation
 
@@ -90,8 +82,7 @@ def test_the_planted_violation_is_caught(seed: int, monkeypatch: pytest.MonkeyPa
             return FACTOR * super().acceptance(p, q)
 
     monkeypatch.setattr(block_speculation, "Sampling", Lenient)
-    tokens = _verified("rejection", seed)
-    fit, shown = exactness.uniformity(tokens, seed), exactness.power_against(tokens, FACTOR)
+    fit, shown = _fitted("rejection", seed, kept, planted=FACTOR)
     assert fit.p_value < exactness.ALPHA
     assert shown >= exactness.POWER
     planted = exactness.sampled_verdict(fit, shown, system=SYSTEM, benchmark="nano", violation=VIOLATION)
@@ -116,6 +107,40 @@ def _speculator(verification: Any = "match", temperature: float = 0.0) -> Any:
 
 def _prompts(family: str, seed: int, count: int) -> list[str]:
     return [prompt for prompt, _ in islice(training_pairs(family, f"exactness|{seed}", "test"), count)]
+
+
+def _greedy(family: str, seed: int) -> dict[str, Any]:
+    """Return the target's own tokens a prompt, the speculated ones, and what was drafted in every round."""
+    from specref_core.drafting.transformers import TransformersDrafter
+    from specref_core.generator import Budget
+
+    fast = _speculator()
+    prompts = _prompts(family, seed, PROMPTS)
+    budget = Budget(max_new_tokens=CANVAS[family])
+    alone = TransformersDrafter(fast.model, fast.tokenizer).draft(prompts, budget=budget, seed=0)
+    made = fast.speculate(prompts, budget=budget, seed=0)
+    return {
+        "alone": [list(draft.token_ids) for draft in alone],
+        "made": [list(one.tokens) for one in made],
+        "rounds": [[[r.start, list(r.drafted), r.accepted] for r in one.rounds] for one in made],
+    }
+
+
+def _fitted(
+    verification: str, seed: int, kept: KeptResults, planted: float | None = None
+) -> tuple[exactness.Fit, float]:
+    """Return the fit of the verified tokens, and the power of its test; from an earlier run of the same code if any."""
+
+    def compute() -> dict[str, Any]:
+        tokens = _verified(verification, seed)
+        return {
+            "fit": asdict(exactness.uniformity(tokens, seed)),
+            "power": float(exactness.power_against(tokens, FACTOR)),
+        }
+
+    settings = f"{verification}|{seed}|{FAMILY}|{TEXTS}|{TOKENS}|{TEMPERATURE}|{FACTOR}|{planted}"
+    found = kept.recall(f"exactness|sampled|{settings}", compute)
+    return exactness.Fit(**found["fit"]), found["power"]
 
 
 def _verified(verification: str, seed: int) -> list[exactness.VerifiedToken]:

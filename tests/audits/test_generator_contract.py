@@ -7,6 +7,7 @@ import pytest
 from audits import generator_contract as contract
 from audits.live_systems import load_benchmark
 from specref_core.errors import GeneratorError
+from specref_core.generator import Budget
 from tests.audits import generators
 
 
@@ -77,3 +78,27 @@ def test_other_outputs_are_not_called_stripped(problems, text):
 def test_two_bare_completions_could_be_chance(problems):
     texts = [problem.reference for problem in problems[:10]] + [p.reference.strip() for p in problems[10:]]
     assert contract.strips("x", problems, texts) is None
+
+
+PROBE = contract.Probe(("a", "b", "c"), ("def f():\n", "def g():\n", "def h():\n"), Budget(max_new_tokens=4))
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        (["    return 1\n", "", " "], None),
+        (["", " \n", "\t"], "writes nothing: all 3 completions are empty or blank (a, b, c)"),
+        (["def f():\n    return 1", "def g():\n    1", "    2"], "returns the prompt too: 2 of 3 completions"),
+        (["\n def f():\n  1", "def f():\n", "    2"], None),  # one, and another prompt's
+        (["x" * 512] * 3, None),
+        (["x", "y" * 513, "z"], "ignores its budget: 1 of 3 completions are longer than 4 tokens can be, up to 513"),
+    ],
+)
+def test_what_is_no_continuation_is_told(texts, told):
+    found = contract.no_continuations("g", PROBE, texts)
+    assert found is None if told is None else f"generator 'g' {told}" in found
+
+
+def test_only_a_few_prompts_are_named():
+    found = contract.no_continuations("g", contract.Probe(tuple("abcde"), tuple("vwxyz"), Budget()), [""] * 5)
+    assert found.endswith("(a, b, c and 2 more)")

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from audits.guarded_generator import GuardedGenerator, GuardedLikelihoodGenerator, guard
+from audits.guarded_generator import GuardedGenerator, GuardedLikelihoodGenerator, guard, raised_at
 from specref_core.errors import GeneratorError
 from specref_core.generator import Budget, Completion, HasLogLikelihood
 
@@ -78,3 +78,20 @@ def test_likelihoods_pass_only_where_there_are_any():
     assert isinstance(guarded, HasLogLikelihood)
     assert guarded.log_likelihood(["r"], monte_carlo=None, seed=0) == ["scored", "r"]
     assert guard(guarded, limit=9) is guarded
+
+
+def test_an_error_says_which_line_of_the_generator_raised_it(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("import json\n\ndef work(_):\n    return json.loads('{')\n", encoding="utf-8")
+    namespace: dict[str, object] = {}
+    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), namespace)
+    with pytest.raises(GeneratorError) as caught:
+        ask(guard(Doing(namespace["work"]), limit=5))
+    assert raised_at(caught.value) == " (mine.py, line 4, in work)"  # not json's own line
+
+
+def test_what_a_generator_returns_wrong_has_no_line():
+    with pytest.raises(GeneratorError) as caught:
+        ask(guard(Doing(lambda _: []), limit=5))
+    assert raised_at(caught.value) == ""
+    assert str(caught.value).startswith("generator 'doing' returned 0 completions")
