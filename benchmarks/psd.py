@@ -108,6 +108,9 @@ def systems() -> Iterator[tuple[str, PsdSettings | None]]:
                 yield f"{name}, {acceptance}, chain of {depth}", PsdSettings(policy, depth, acceptance, guess)
             branching = PsdSettings(policy, TREE_DEPTH, acceptance, tree, most_states=TREE_STATES)
             yield f"{name}, {acceptance}, tree", branching
+        if isinstance(policy, Threshold):
+            careful = PsdSettings(policy, TREE_DEPTH, "relaxed", tree, most_states=TREE_STATES, floor=policy.threshold)
+            yield f"{name}, relaxed, tree, floor {policy.threshold:g}", careful
 
 
 def main() -> None:

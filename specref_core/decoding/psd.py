@@ -56,6 +56,8 @@ class PsdSettings:
         drafting: the policy that guesses the steps to come, or several, the best first, whose guesses branch;
             ``policy`` itself if not given. Confidences rise as a canvas fills, so a policy with a threshold is guessed
             well by the same policy with a lower one.
+        floor: relaxed acceptance also asks that the model gives every drafted token at least this probability. 0 is the
+            plain rule; higher values trade passes for fidelity.
         most_states: rows of one canvas in a pass, at most; several drafting policies would make as many as
             ``len(drafting) ** depth``.
         early_end: stop once everything before the first end token of the answer is filled. The text is the same.
@@ -69,6 +71,7 @@ class PsdSettings:
     early_end: bool = True
     recheck_ties: bool = True
     most_states: int = 16
+    floor: float = 0.0
 
     def __post_init__(self) -> None:
         if isinstance(self.depth, bool) or not isinstance(self.depth, int) or self.depth < 0:
@@ -77,6 +80,8 @@ class PsdSettings:
             raise InputError(f"acceptance={self.acceptance!r}: expected strict or relaxed")
         if isinstance(self.most_states, bool) or not isinstance(self.most_states, int) or self.most_states < 1:
             raise InputError(f"most_states={self.most_states!r}: expected a positive number of states a pass")
+        if not 0 <= self.floor <= 1:
+            raise InputError(f"floor={self.floor!r}: expected a probability between 0 and 1")
         for name, policies in (("policy", (self.policy,)), ("drafting", self.guesses)):
             for policy in policies:
                 if not callable(getattr(policy, "select", None)):
@@ -293,8 +298,9 @@ class _Run:
         def agrees(child: int) -> bool:
             state = tree.states[child]
             assert state.last is not None
-            now = seen.predicted.tokens[torch.searchsorted(seen.places, state.last)]
-            return torch.equal(now, state.canvas[state.last])
+            places = torch.searchsorted(seen.places, state.last)
+            sure = bool((seen.predicted.confidence[places] >= self.speculation.floor).all())
+            return sure and torch.equal(seen.predicted.tokens[places], state.canvas[state.last])
 
         return min(filter(agrees, children), key=lambda child: int(tree.states[child].hidden.sum()), default=None)
 

@@ -173,6 +173,20 @@ def test_of_several_guesses_the_right_one_is_adopted(models, acceptance):
     assert max(table.batches) <= 7
 
 
+def test_a_floor_refuses_drafts_that_are_likeliest_but_not_likely(models):
+    """Two sure positions before eight that no forward is sure of: those are filled one pass at a time."""
+    logits = torch.zeros(10, 320)
+    logits[:, 9] = torch.tensor([20.0, 20.0, *[1.0] * 8])
+    ids, masked = torch.full((1, 10), 5), torch.ones(1, 10, dtype=torch.bool)
+    passes = {}
+    for floor in (0.0, 0.5):
+        how = PsdSettings(FixedCount(1), 9, "relaxed", floor=floor)
+        out = psd(Table(models[0], logits), ids, masked, speculation=how)
+        assert out.ids.tolist() == [[9] * 10]
+        passes[floor] = int(out.forward_passes)
+    assert passes == {0.0: 2, 0.5: 9}  # look, and all the rest; look, the second, and one each
+
+
 @pytest.mark.parametrize("most", [1, 2, 5, 30])
 def test_a_pass_never_has_more_states_than_allowed(models, most):
     table = Table(models[0], torch.randn(20, 320, generator=torch.Generator().manual_seed(3)))
@@ -336,6 +350,7 @@ class Idle:
         (lambda: PsdSettings(drafting="threshold"), "drafting='threshold'"),
         (lambda: PsdSettings(drafting=(Threshold(0.5), 3)), "drafting=3"),
         (lambda: PsdSettings(most_states=0), "most_states=0"),
+        (lambda: PsdSettings(floor=1.5), "floor=1.5"),
         (lambda: PsdSettings(most_states=True), "most_states=True"),
     ],
 )
