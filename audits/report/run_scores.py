@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from audits.report.model import MeanCost, Measurement, Report, Run
 from audits.report.reading import parse
 
-SCHEMA = "specref.scores/1"
+SCHEMA = "specref.run/1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ import pytest
 from typer.testing import CliRunner
 
 from audits.cli import app
+from audits.commands.run import SCHEMA
 from audits.report.model import Report, Run
 from audits.report.page import render
 from audits.report.sources import LAST_RUN, read_report
 from protocols.ledger import Ledger, SampleKey
 from protocols.score import Failure, Score
-from protocols.scores import SCHEMA, SampleScore, Scores
+from protocols.scores import SampleScore, Scores
 from protocols.signature import Signature
 from protocols.stored_samples import stored_samples
 from specref_core.errors import InputError, LedgerError
@@ -147,7 +148,7 @@ def test_a_last_run_that_used_another_ledger_or_cannot_be_read_does_not_stand_in
         (b'{"cells": []}', "JSON of something else"),
         (b"[1, 2]", "this is no report"),
         (b'{"schema": "specref.recorded-verdicts", "version": 1}', "its schema is 'specref.recorded-verdicts'"),
-        (b'{"schema": "specref.scores/1", "scores": [{}]}', "scores.scores[0]: field 'system' is missing"),
+        (b'{"schema": "specref.run/1", "scores": [{}]}', "scores.scores[0]: field 'system' is missing"),
         (b"[" * 100000, "neither a report's JSON nor a ledger"),
         (json.dumps(small_report().as_dict()).replace("56.25", "NaN").encode(), "NaN is no number"),
     ],
