@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from specref_core.cost import ModelShape
 from specref_core.decoding.denoise import DenoiseSettings
 from specref_core.drafting.checkpoint import load_causal_lm
 from specref_core.drafting.transformers import TransformersDrafter
-from specref_core.generator import Budget
+from specref_core.errors import InputError
+from specref_core.generator import Budget, LikelihoodRequest, MonteCarlo
+from specref_core.likelihood import masked_log_likelihood
 from specref_core.memory import denoise_bytes, free_bytes, generation_bytes, number_bytes
 from specref_core.models.llada import LladaConfig, LladaForMaskedLM, load_llada
 from specref_core.standalone import RefinerSettings, StandaloneRefiner
@@ -168,3 +171,47 @@ def test_results_do_not_depend_on_a_batch_size_that_memory_chose(llada, monkeypa
     assert [c.text for c in chosen.generate(prompts, budget=budget, seed=5)] == wanted
     assert len(set(sizes)) > 1, "the memory must have chosen different sizes"
     assert chosen.fingerprint() == fixed.fingerprint()
+
+
+class TestShortage:
+    """A device that holds two rows and no third."""
+
+    @pytest.fixture(autouse=True)
+    def small_device(self, monkeypatch):
+        passes = LladaForMaskedLM.encode
+
+        def encode(self, input_ids, **how):
+            if len(input_ids) > self.rows_that_fit:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return passes(self, input_ids, **how)
+
+        monkeypatch.setattr(LladaForMaskedLM, "encode", encode)
+        monkeypatch.setattr(LladaForMaskedLM, "rows_that_fit", 2, raising=False)
+
+    def test_refining_goes_on_with_the_same_texts(self, llada):
+        prompts = ["a", "b c d e", "f" * 50, "", "g h", "i", "j k l"]
+        budget = Budget(steps=3, max_new_tokens=12)
+        settings = DenoiseSettings(temperature=0.7)
+        wanted = StandaloneRefiner(*llada, RefinerSettings(settings, batch_size=1)).generate(
+            prompts, budget=budget, seed=5
+        )
+        with pytest.warns(ResourceWarning, match="out of memory with 7 canvases at once; going on with 3"):
+            found = StandaloneRefiner(*llada, RefinerSettings(settings)).generate(prompts, budget=budget, seed=5)
+        assert [c.text for c in found] == [c.text for c in wanted]
+
+    def test_likelihoods_go_on_with_the_same_values(self, llada, monkeypatch):
+        requests = [LikelihoodRequest("a b c", (" d e f g", " h")), LikelihoodRequest("x", ("y z w",))]
+        with pytest.warns(ResourceWarning, match="masked rows at once"):
+            found = masked_log_likelihood(*llada, requests, monte_carlo=MonteCarlo(16, 8), seed=1)
+        monkeypatch.setattr(LladaForMaskedLM, "rows_that_fit", 99)
+        wanted = masked_log_likelihood(*llada, requests, monte_carlo=MonteCarlo(16, 8), seed=1)
+        for one, other in zip(chain(*found), chain(*wanted), strict=True):
+            assert one.value == pytest.approx(other.value, abs=1e-4)
+
+    def test_where_not_even_one_fits_it_says_what_helps(self, llada, monkeypatch):
+        monkeypatch.setattr(LladaForMaskedLM, "rows_that_fit", 0)
+        with (
+            pytest.warns(ResourceWarning),
+            pytest.raises(InputError, match=r"a single one of the canvases .*2\.00 GiB.*quantization='4bit'"),
+        ):
+            StandaloneRefiner(*llada).generate(["a", "b"], budget=Budget(steps=2, max_new_tokens=4), seed=0)
