@@ -21,26 +21,25 @@ if TYPE_CHECKING:
     from protocols.scores import Scores
     from specref_core.generator import Budget, Completion, Generator
 
-ALONE = 8
-"""Prompts asked one by one; the others come backwards in calls of :data:`TOGETHER`. Single calls are slow."""
-TOGETHER = 7
-"""A size that divides none of the usual batches, so that every prompt gets other neighbours and other padding."""
+ALONE = 4
+"""Prompts asked one by one, which is slow; the others come backwards in two calls, every second one in each."""
 
 
 class Regrouped:
     """A generator that is asked the same prompts in other calls.
 
+    Some come alone. The others come in two calls a batch, in reverse order, so that every prompt has other neighbours,
+    other padding and another place, in a batch of half the size.
+
     Args:
         inner: the generator, guarded where it is not trusted.
         alone: prompts to ask one by one.
-        together: how many of the others share a call; they come in reverse order.
     """
 
-    def __init__(self, inner: Generator, alone: Sequence[str], together: int = TOGETHER) -> None:
+    def __init__(self, inner: Generator, alone: Sequence[str]) -> None:
         self.inner = inner
         self.alone = frozenset(alone)
-        self.together = together
-        self.name = f"{inner.name}, {len(self.alone)} alone, others backwards in {together}s"
+        self.name = f"{inner.name}, {len(self.alone)} alone and the others backwards in halves"
 
     def generate(self, prompts: Sequence[str], *, budget: Budget, seed: int) -> list[Completion]:
         """Ask every prompt, and put the completions back in order.
@@ -50,7 +49,7 @@ class Regrouped:
         """
         others = [place for place in reversed(range(len(prompts))) if prompts[place] not in self.alone]
         calls = [[place] for place in range(len(prompts)) if prompts[place] in self.alone]
-        calls += [others[start : start + self.together] for start in range(0, len(others), self.together)]
+        calls += [half for half in (others[::2], others[1::2]) if half]
         found: dict[int, Completion] = {}
         for call in calls:
             asked = [prompts[place] for place in call]
@@ -60,7 +59,7 @@ class Regrouped:
 
     def fingerprint(self) -> str:
         """Name the generator and the calls."""
-        return f"{loading.fingerprint(self.inner)}+{len(self.alone)} alone, {self.together} together"
+        return f"{loading.fingerprint(self.inner)}+{len(self.alone)} alone, others in halves"
 
 
 def outputs_move(system: LiveSystem, benchmark: str) -> Verdict:
@@ -91,7 +90,7 @@ def figures(system: LiveSystem, benchmark: str) -> Mapping[str, str]:
     return {
         "usual batch": str(system.batch_size),
         "alone": f"{sum(moved[:count])} of {count} differ",
-        f"backwards in {TOGETHER}s": f"{sum(moved[count:])} of {usual.n - count} differ",
+        "backwards in halves": f"{sum(moved[count:])} of {usual.n - count} differ",
         "right": f"{usual.correct} and {other.correct}",
         "points": f"{100 * found.effect:+.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})",
     }

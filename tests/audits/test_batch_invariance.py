@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from audits import batch_invariance as audit
 from audits.live_systems import LiveSystem
 from audits.verdicts import Outcome
+from specref_core import loading
 from specref_core.errors import GeneratorError
 from specref_core.generator import Budget, Completion
 from tests.audits import generators
@@ -40,28 +41,28 @@ class Padded(generators.Lookup):
 
 
 class TestRegrouped:
-    @given(st.lists(st.text(max_size=5), max_size=30), st.sets(st.integers(0, 29)), st.integers(1, 9))
-    def test_order_and_completions_are_those_of_the_prompts(self, prompts, alone, together):
+    @given(st.lists(st.text(max_size=5), max_size=30), st.sets(st.integers(0, 29)))
+    def test_order_and_completions_are_those_of_the_prompts(self, prompts, alone):
         chosen = [prompts[i] for i in alone if i < len(prompts)]
         inner = Recording()
-        found = audit.Regrouped(inner, chosen, together).generate(prompts, budget=BUDGET, seed=3)
+        found = audit.Regrouped(inner, chosen).generate(prompts, budget=BUDGET, seed=3)
         assert [c.text for c in found] == [f"{prompt}|8|3" for prompt in prompts]
         assert sorted(prompt for call in inner.calls for prompt in call) == sorted(prompts)
         assert all(len(call) == 1 for call in inner.calls if set(call) & set(chosen))
-        assert all(len(call) <= together for call in inner.calls)
+        assert all(len(call) <= (len(prompts) + 1) // 2 for call in inner.calls)
 
     def test_neighbours_come_backwards(self):
         inner = Recording()
-        audit.Regrouped(inner, ["b"], 2).generate(list("abcde"), budget=BUDGET, seed=0)
-        assert inner.calls == [["b"], ["e", "d"], ["c", "a"]]
+        audit.Regrouped(inner, ["b"]).generate(list("abcde"), budget=BUDGET, seed=0)
+        assert inner.calls == [["b"], ["e", "c"], ["d", "a"]]
 
     def test_names_and_fingerprints_tell_the_calls(self):
         inner = Recording()
         prints = {
             (regrouped.name, regrouped.fingerprint())
-            for regrouped in (audit.Regrouped(inner, alone, size) for alone in ([], ["a"]) for size in (2, 7))
-        }
-        assert len(prints) == 4
+            for regrouped in (audit.Regrouped(inner, alone) for alone in ([], ["a"]))
+        } | {(inner.name, loading.fingerprint(inner))}
+        assert len({name for name, _ in prints}) == len({print_ for _, print_ in prints}) == 3
 
     def test_a_call_that_breaks_the_contract_is_the_generator_s_fault(self):
         with pytest.raises(GeneratorError, match="'short'"):
@@ -104,5 +105,5 @@ class TestVerdict:
                 return super().generate(prompts, budget=budget, seed=seed)
 
         system = LiveSystem("custom", Slow(), ("nano-arithmetic",), limit=12, call_limit=1.5)
-        # Nine calls of 0.3 s are longer than the limit of one.
+        # Six calls of 0.3 s, all on behalf of one batch, are longer than the limit of one.
         assert audit.outputs_move(system, "nano-arithmetic").n == 12
