@@ -31,10 +31,10 @@ class Axis:
 
 AXES = (
     Axis(
-        "executed forward passes of the writing model, mean a problem",
+        "executed forward passes of the writing model, mean a sample",
         lambda m: None if m.cost is None else m.cost.forward_passes,
     ),
-    Axis("GFLOP a problem by formula, drafter included", lambda m: None if m.cost is None else m.cost.gflop),
+    Axis("GFLOP a sample by formula, drafter included", lambda m: None if m.cost is None else m.cost.gflop),
     Axis("nominal denoising steps S", lambda m: None if m.steps is None else float(m.steps)),
 )
 
@@ -108,7 +108,7 @@ def _figure(title: str, axis: Axis, shown: dict[str, list[Measurement]]) -> Mark
 
     sizes = sorted({m.n for line in shown.values() for m in line})
     n = str(sizes[0]) if len(sizes) == 1 else "as in the legend"
-    parts = [svg.label(4, 13, f"right, % of problems, n = {n}; bar: 95 % interval", class_="axis")]
+    parts = [svg.label(4, 13, f"right, % of samples, n = {n}; bar: 95 % interval", class_="axis")]
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         parts.append(svg.element("line", x1=_LEFT, x2=_RIGHT, y1=y(share), y2=y(share), class_="grid"))
         parts.append(svg.label(_LEFT - 6, y(share) + 4, f"{100 * share:.0f}", class_="tick", anchor="end"))

@@ -125,7 +125,7 @@ def test_every_figure_names_its_unit_and_n(seen):
     assert len(seen["figures"]) >= 6
     for told in seen["figures"]:
         assert re.search(r"n = \d", told) or "n in each row" in told, told
-        assert re.search(r"points|%|problems|GFLOP|passes|steps", told), told
+        assert re.search(r"points|%|problems|samples|GFLOP|passes|steps", told), told
 
 
 def test_the_slider_moves_the_token_view(seen):

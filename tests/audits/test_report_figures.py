@@ -128,7 +128,7 @@ def test_curves_name_axes_units_and_n():
     told = " ".join(texts(passes))
     assert "executed forward passes" in told
     assert "(log scale)" in told
-    assert "right, % of problems, n = 80" in told
+    assert "right, % of samples, n = 80" in told
     assert {"nano pipeline", "nano refiner", "nano drafter"} <= set(texts(passes))
     assert "GFLOP" in " ".join(texts(flop))
     assert all(map(inside, group.figures))
