@@ -107,3 +107,37 @@ def test_missing_weights_are_one_known_error(monkeypatch, tmp_path):
 def test_the_code_has_one_digest():
     assert len(code_digest()) == 12
     assert int(code_digest(), 16) >= 0
+
+
+class Batchless(Counting):
+    """Fails on every batch of more than one prompt."""
+
+    name = "batchless"
+
+    def generate(self, prompts, **asked):
+        if len(prompts) > 1:
+            raise MemoryError("too many")
+        return super().generate(prompts, **asked)
+
+
+def test_a_batch_that_fails_fails_once_and_leaves_its_samples_to_the_others(tmp_path):
+    under = system(Batchless(), ledger=tmp_path / "run.ledger")
+    with pytest.raises(GeneratorError, match=r"'batchless' raised MemoryError: too many .*asked one by one it answers"):
+        under.measure("pipeline", "nano-arithmetic", 8)
+    assert under.measure("pipeline", "nano-arithmetic", 8).correct == 6
+    assert under.pipeline.calls == 6
+
+
+def test_a_prompt_that_fails_alone_too_fails_every_audit(tmp_path):
+    class Picky(Counting):
+        name = "picky"
+
+        def write(self, prompt):
+            if prompt == list(self.known)[80]:  # of the second family
+                raise ValueError("not this one")
+            return super().write(prompt)
+
+    under = system(Picky(), ledger=tmp_path / "run.ledger")
+    for _ in range(2):
+        with pytest.raises(GeneratorError, match=r"'picky' raised ValueError: not this one \(while answering \S+; "):
+            under.measure("pipeline", "nano-arithmetic", 8)

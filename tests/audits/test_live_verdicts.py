@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audits.live_verdicts import conclude, conclude_share, paired
+from audits.live_verdicts import conclude, conclude_share, paired, with_lead
 from audits.verdicts import Outcome
 from protocols.score import Failure, Score
 from protocols.scores import SampleScore, Scores
@@ -90,3 +90,27 @@ def test_shares_need_their_margin(count, n, outcome):
     )
     assert verdict.outcome is outcome
     assert verdict.effect == pytest.approx(100 * count / n)
+
+
+@pytest.mark.parametrize(
+    ("lead", "outcome"),
+    [([1] * 40 + [0] * 40, Outcome.REPRODUCED), ([1] * 5 + [0] * 75, Outcome.INCONCLUSIVE)],
+)
+def test_a_reversal_needs_both_leads(lead, outcome):
+    late = told(paired(scores([1] * 40 + [0] * 40), scores([0] * 80)), "step-reversal")
+    assert late.outcome is Outcome.REPRODUCED
+    early = paired(scores(lead), scores([0] * 80))
+    found = with_lead(late, early, "the lead may be noise")
+    assert found.outcome is outcome
+    assert found.p_value == max(late.p_value, early.p_value)
+    if outcome is Outcome.INCONCLUSIVE:
+        assert found.n_needed > 80
+        assert found.reason.endswith("the lead may be noise")
+
+
+def test_p_values_are_those_of_the_margin():
+    swing = told(paired(scores([1] * 36 + [0] * 44), scores([0] * 80)), "step-swing")
+    assert 0.001 < swing.p_value < 0.05
+    assert swing.test.startswith("Tango score test of 30 points")
+    at = conclude_share(4, 80, claim_id="programs-never-end", system="s", benchmark="b", reason="r", signature="")
+    assert at.p_value == pytest.approx(1.0)  # four of eighty are the five percent themselves
