@@ -227,12 +227,14 @@ class _Verdicts:
         # Outermost, so that the table stands below pytest's own summary: it is what the run was for.
         yield
         writer = self._config.pluginmanager.get_plugin("terminalreporter")
-        if not self._found or writer is None or hasattr(self._config, "workerinput"):
+        if not (self._found or self._rows) or writer is None or hasattr(self._config, "workerinput"):
             return
         width = writer._tw.fullwidth  # noqa: SLF001  # pytest offers the width nowhere else
         if self._rows:
             writer.section("measured", bold=True)
             writer.write_line(render_rows(self._rows, width=width, colour=writer.hasmarkup))
+        if not self._found:
+            return
         writer.section("verdicts", bold=True)
         writer.write_line(render(self._found, width=width, colour=writer.hasmarkup))
         if self._config.getoption("--record"):
