@@ -147,7 +147,8 @@ def lenient(target: NDArray[np.float64], drafter: NDArray[np.float64], factor: f
     kept = np.minimum(drafter, factor * target)
     rest = np.maximum(target - drafter, 0.0)
     total = rest.sum()
-    return kept + (1 - kept.sum()) * (rest / total if total > 0 else target)
+    law: NDArray[np.float64] = kept + (1 - kept.sum()) * (rest / total if total > 0 else target)
+    return law
 
 
 def _ranking(one: VerifiedToken) -> NDArray[np.int64]:
