@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 NEAR = 0.75
 """Share of characters that a wrong draft must have in common with a right text to be compared with it."""
-RESAMPLES = 1000
+RESAMPLES = 400
 
 
 @dataclass(frozen=True, slots=True, eq=False)
