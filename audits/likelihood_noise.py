@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,10 @@ from audits.live_systems import DRAFTER, PIPELINE, REFINER, ROUNDS, MissingCapab
 from audits.live_verdicts import conclude_share
 from audits.statistics import clopper_pearson, decide
 from audits.statistics.bounded import mean_difference
+from protocols.likelihoods import from_json
 from protocols.multiple_choice import rank
 from protocols.problems import ChoiceProblem
-from specref_core.generator import HasLogLikelihood, LogLikelihood, MonteCarlo
+from specref_core.generator import HasLogLikelihood, MonteCarlo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,10 +82,7 @@ def repeated(system: LiveSystem, benchmark: str, role: str) -> tuple[list[Choice
 def ranking(system: LiveSystem, benchmark: str, scores: Scores) -> list[ChoiceScore]:
     """Return the rankings behind a measurement's choices, in the order of the problems."""
     problems = {p.task_id: p for p in system.benchmark(benchmark).problems if isinstance(p, ChoiceProblem)}
-    return [
-        rank(problems[sample.task_id], [LogLikelihood(*estimate) for estimate in json.loads(sample.text)])
-        for sample in scores.samples
-    ]
+    return [rank(problems[sample.task_id], from_json(sample.text)) for sample in scores.samples]
 
 
 def choice(score: ChoiceScore) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -53,3 +54,21 @@ def estimate_likelihoods(
                     f"{position}; expected a number or minus infinity, and an error that is not negative"
                 )
     return [list(row) for row in rows]
+
+
+def to_json(row: Sequence[LogLikelihood]) -> str:
+    """Return the estimates of one request as a ledger keeps them."""
+    return json.dumps(
+        [
+            [float(e.value), float(e.standard_error), int(e.samples), int(e.tokens), list(map(float, e.rounds))]
+            for e in row
+        ]
+    )
+
+
+def from_json(text: str) -> list[LogLikelihood]:
+    """Return the estimates of one request; rows written before rounds were kept have none."""
+    return [
+        LogLikelihood(value, error, samples, tokens, tuple(rounds[0]) if rounds else ())
+        for value, error, samples, tokens, *rounds in json.loads(text)
+    ]

@@ -229,7 +229,8 @@ def main() -> None:
 
 def _flip(row: Sequence[LogLikelihood]) -> float:
     values = [estimate.value for estimate in row]
-    return flip_probability(values, [estimate.standard_error for estimate in row], values.index(max(values)))
+    errors = [estimate.standard_error for estimate in row]
+    return flip_probability(values, errors, values.index(max(values)), rounds=[estimate.rounds for estimate in row])
 
 
 def _stops(until: Any) -> list[str]:

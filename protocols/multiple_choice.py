@@ -32,6 +32,8 @@ _STEP_PANELS = 24
 _NODES = 8
 # A rival so much narrower than the choice is as good as exact.
 _NARROWEST = 1e-7
+# Fresh sets of estimates that are drawn where several rivals share their noise: good to half a point.
+_DRAWS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,51 +139,82 @@ def rank(problem: ChoiceProblem, estimates: Sequence[LogLikelihood]) -> ChoiceSc
             )
     values = [float(estimate.value) for estimate in estimates]
     errors = [float(estimate.standard_error) for estimate in estimates]
+    rounds = [estimate.rounds for estimate in estimates]
     lengths = [len(choice) for choice in problem.choices]
     return ChoiceScore(
         problem.task_id,
         problem.gold,
-        decide(values, errors, problem.gold),
+        decide(values, errors, problem.gold, rounds=rounds),
         decide(
             [value / length for value, length in zip(values, lengths, strict=True)],
             [error / length for error, length in zip(errors, lengths, strict=True)],
             problem.gold,
+            rounds=[[one / length for one in own] for own, length in zip(rounds, lengths, strict=True)],
         ),
         tuple(values),
         tuple(errors),
     )
 
 
-def decide(values: Sequence[float], standard_errors: Sequence[float], gold: int) -> Decision:
+def decide(
+    values: Sequence[float],
+    standard_errors: Sequence[float],
+    gold: int,
+    *,
+    rounds: Sequence[Sequence[float]] | None = None,
+) -> Decision:
     """Take the largest value, and say how firmly.
 
     Args:
         values: one a choice, any unit.
         standard_errors: of the values, in their unit; 0 for exact ones.
         gold: index of the right choice.
+        rounds: the independent estimates behind every value, see :func:`flip_probability`.
     """
     choice = int(np.argmax(np.asarray(values)))
     rivals = [index for index in range(len(values)) if index != choice]
     runner_up = max(rivals, key=lambda index: values[index]) if rivals else None
     tied = runner_up is not None and values[runner_up] == values[choice]
-    everyone = flip_probability(values, standard_errors, choice)
+    everyone = flip_probability(values, standard_errors, choice, rounds=rounds)
     pair = 0.0
     if runner_up is not None:
         two = [choice, runner_up]
-        pair = flip_probability([values[i] for i in two], [standard_errors[i] for i in two], 0)
+        pair = flip_probability(
+            [values[i] for i in two],
+            [standard_errors[i] for i in two],
+            0,
+            rounds=None if rounds is None else [rounds[i] for i in two],
+        )
     return Decision(choice, choice == gold, tied, everyone, runner_up, pair)
 
 
-def flip_probability(values: Sequence[float], standard_errors: Sequence[float], choice: int) -> float:
+def flip_probability(
+    values: Sequence[float],
+    standard_errors: Sequence[float],
+    choice: int,
+    *,
+    rounds: Sequence[Sequence[float]] | None = None,
+) -> float:
     r"""Return the probability that fresh estimates would not put ``choice`` first.
 
-    The estimates are taken as independent and normal. A fresh estimate differs from the one at hand by the noise of
-    both, so its standard deviation around what was seen is :math:`\sqrt 2` standard errors. Masks shared across choices
-    make the true differences less noisy than that: the figure is then an upper bound.
+    A fresh estimate differs from the one at hand by the noise of both, so its standard deviation around what was seen
+    is :math:`\sqrt 2` standard errors. Where the rounds of all noisy values are known and equal in number, position i
+    of each made with the same masks, the noise they share cancels, and the width of a difference is itself an
+    estimate: differences follow Student's t with one degree of freedom less than rounds. Otherwise the estimates are
+    taken as independent and normal, and the figure is an upper bound.
+
+    Args:
+        values: one a choice, any unit.
+        standard_errors: of the values, in their unit; 0 for exact ones.
+        choice: index of the one that is first.
+        rounds: the independent estimates that each value is the mean of, in its unit; empty where not known.
 
     Returns:
         A probability; 0 where nothing is noisy, NaN where a standard error is NaN.
     """
+    paired = _paired_rounds(values, standard_errors, choice, rounds)
+    if paired is not None:
+        return _paired_flip_probability(np.asarray(values, dtype=np.float64), paired, choice)
     means = np.asarray(values, dtype=np.float64)
     widths = np.sqrt(2.0) * np.asarray(standard_errors, dtype=np.float64)
     widths[widths < _NARROWEST * widths[choice]] = 0.0
@@ -243,6 +276,51 @@ def evaluate_choices(
                 f"{len(request.continuations)} LogLikelihood, one a continuation, in order"
             )
     return [rank(problem, row) for problem, row in zip(problems, rows, strict=True)]
+
+
+def _paired_rounds(
+    values: Sequence[float], errors: Sequence[float], choice: int, rounds: Sequence[Sequence[float]] | None
+) -> np.ndarray | None:
+    """Return (rounds, choices), exact choices constant; ``None`` where the rounds are not complete."""
+    if rounds is None or not math.isfinite(values[choice]):
+        return None
+    noisy = {len(own) for own, value, error in zip(rounds, values, errors, strict=True) if error and value > -math.inf}
+    if len(noisy) != 1 or min(noisy) < 2:
+        return None
+    count = min(noisy)
+    columns = [
+        own if error and value > -math.inf else [value] * count
+        for own, value, error in zip(rounds, values, errors, strict=True)
+    ]
+    return np.asarray(columns, dtype=np.float64).T
+
+
+def _paired_flip_probability(values: np.ndarray, rounds: np.ndarray, choice: int) -> float:
+    """Return the probability that some rival is ahead of the choice when all rounds are drawn again."""
+    from scipy.special import stdtr
+
+    rivals = np.flatnonzero((np.arange(len(values)) != choice) & np.isfinite(values))
+    if not len(rivals):
+        return 0.0
+    count = len(rounds)
+    leads = values[choice] - values[rivals]
+    differences = rounds[:, [choice]] - rounds[:, rivals]
+    noise = (differences - differences.mean(axis=0)) * math.sqrt(2.0 / (count * (count - 1)))
+    widths = np.sqrt((noise**2).sum(axis=0))
+    scale = np.abs(rounds).max()
+    noisy = widths > _NARROWEST * scale  # what is left below that is rounding: the same noise on both sides
+    if not noisy.any():
+        return 0.0
+    leads, noise, widths = leads[noisy], noise[:, noisy], widths[noisy]
+    each = stdtr(count - 1, -leads / widths)
+    if len(each) == 1:
+        return float(each[0])
+    # All rivals together: drawn, with a generator of its own so that equal estimates give equal figures, and held
+    # between what the likeliest rival alone and all of them one by one would give, which are exact.
+    random = np.random.default_rng(0)
+    common = np.sqrt((count - 1) / random.chisquare(count - 1, size=(_DRAWS, 1)))
+    behind = (leads + random.standard_normal((_DRAWS, count)) @ noise * common < 0).any(axis=1)
+    return float(np.clip(behind.mean(), each.max(), min(each.sum(), 1.0)))
 
 
 def _check(problem: ChoiceProblem) -> None:

@@ -7,7 +7,6 @@ A new protocol is one more class with these four methods and a line in :func:`op
 
 from __future__ import annotations
 
-import json
 import math
 from collections import deque
 from contextlib import contextmanager
@@ -21,7 +20,6 @@ from specref_core.generator import (
     Budget,
     Completion,
     Generator,
-    LogLikelihood,
     MonteCarlo,
 )
 from specref_core.loading import generate
@@ -292,23 +290,18 @@ class ChoiceScorer:
             GeneratorError: they are not what the contract says.
         """
         del budget
-        from protocols.likelihoods import estimate_likelihoods
+        from protocols.likelihoods import estimate_likelihoods, to_json
         from protocols.multiple_choice import choice_request
 
         requests = [choice_request(problem) for problem in problems if isinstance(problem, ChoiceProblem)]
         rows = estimate_likelihoods(generator, requests, monte_carlo=self.settings.monte_carlo, seed=seed)
-        return [
-            Completion(
-                json.dumps([[float(e.value), float(e.standard_error), int(e.samples), int(e.tokens)] for e in row])
-            )
-            for row in rows
-        ]
+        return [Completion(to_json(row)) for row in rows]
 
     def score_many(self, items: Iterable[tuple[Problem, str]]) -> Iterator[Score]:
         """Rank the choices."""
+        from protocols.likelihoods import from_json
         from protocols.multiple_choice import rank
 
         for problem, text in items:
             assert isinstance(problem, ChoiceProblem)
-            estimates = [LogLikelihood(*estimate) for estimate in json.loads(text)]
-            yield rank(problem, estimates).score(self.settings.choice_metric)
+            yield rank(problem, from_json(text)).score(self.settings.choice_metric)

@@ -218,12 +218,16 @@ class LogLikelihood:
         standard_error: nats, of the Monte Carlo estimate; 0 where the value is exact, NaN where one batch gives none.
         samples: mask draws used; 0 where the value is exact.
         tokens: length of the scored target in the model's tokens.
+        rounds: nats, the independent estimates that ``value`` is the mean of, one for each batch of draws; empty where
+            the value is exact or they were not kept. Continuations of one request share their masks, so the noise of
+            their difference is read from equal positions, and is much smaller than two standard errors suggest.
     """
 
     value: float
     standard_error: float
     samples: int
     tokens: int
+    rounds: tuple[float, ...] = ()
 
 
 @runtime_checkable

@@ -301,7 +301,7 @@ def _with_baselines(losses: NDArray[np.float64], masks: NDArray[np.bool_], batch
 def _summary(batches: NDArray[np.float64], samples: int, tokens: int) -> LogLikelihood:
     """Return mean and standard error of independent batch estimates."""
     error = float(batches.std(ddof=1) / math.sqrt(len(batches))) if len(batches) > 1 else math.nan
-    return LogLikelihood(float(batches.mean()), error, samples, tokens)
+    return LogLikelihood(float(batches.mean()), error, samples, tokens, tuple(batches.tolist()))
 
 
 def likelihood_pairs(

@@ -199,6 +199,52 @@ def test_flip_probability_is_calibrated_for_another_seed() -> None:
     assert np.mean(predicted) == pytest.approx(np.mean(flipped), abs=0.025)
 
 
+def _shared_noise(random, truth, count, *, shared, own):
+    """Estimates whose rounds share most of their noise, as continuations that share masks do."""
+    common = random.normal(0, shared, size=(count, 1)) * random.uniform(0.8, 1.2, size=len(truth))
+    rounds = truth + common + random.normal(0, own, size=(count, len(truth)))
+    return rounds.mean(axis=0), rounds.std(axis=0, ddof=1) / np.sqrt(count), rounds.T
+
+
+@pytest.mark.parametrize("choices", [2, 4])
+@pytest.mark.parametrize("count", [4, 16])
+def test_flip_probability_is_calibrated_where_noise_is_shared(choices: int, count: int) -> None:
+    random = np.random.default_rng(2)
+    predicted, alone, flipped = [], [], []
+    for _ in range(1500):
+        truth = random.uniform(-6, 0, size=choices)
+        first, errors, rounds = _shared_noise(random, truth, count, shared=6.0, own=1.5)
+        second, *_ = _shared_noise(random, truth, count, shared=6.0, own=1.5)
+        best = int(first.argmax())
+        predicted.append(flip_probability(list(first), list(errors), best, rounds=rounds.tolist()))
+        alone.append(flip_probability(list(first), list(errors), best))
+        flipped.append(first.argmax() != second.argmax())
+    assert np.mean(predicted) == pytest.approx(np.mean(flipped), abs=0.03)
+    assert np.mean(alone) > np.mean(flipped) + 0.05  # the bound without the rounds
+
+
+@pytest.mark.parametrize(
+    ("values", "errors", "rounds", "expected"),
+    [
+        # The same noise on both sides: no seed can turn them.
+        ([-1.0, -2.0], [0.5, 0.5], [[-2.0, 0.0], [-3.0, -1.0]], 0.0),
+        # One exact value: the other's noise alone. t with one degree of freedom at 1 / (sqrt 2 * 1) = 0.304.
+        ([-1.0, -2.0], [0.0, 1.0], [[], [-3.0, -1.0]], 0.3041),
+        # Minus infinity never comes first.
+        ([-1.0, -math.inf], [0.5, 0.0], [[-2.0, 0.0], []], 0.0),
+    ],
+)
+def test_shared_rounds_in_closed_form(values, errors, rounds, expected) -> None:
+    assert flip_probability(values, errors, 0, rounds=rounds) == pytest.approx(expected, abs=1e-4)
+
+
+def test_rounds_that_do_not_fit_together_are_left_aside() -> None:
+    values, errors = [-1.0, -2.0], [0.5, 0.5]
+    alone = flip_probability(values, errors, 0)
+    for rounds in ([[], []], [[-2.0, 0.0], [-2.0]], [[-1.0], [-2.0]], [[-2.0, 0.0], []]):
+        assert flip_probability(values, errors, 0, rounds=rounds) == alone
+
+
 def test_unknown_standard_errors_give_an_unknown_flip_probability() -> None:
     assert math.isnan(flip_probability([-1.0, -2.0], [math.nan, 0.1], 0))
     assert flip_probability([-1.0], [1.0], 0) == 0.0
