@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from audits.claim_families import corrected, evidence
 from audits.claims import claim
 from specref_core.errors import SpecRefError
 
@@ -51,6 +50,8 @@ def correct_in_family(request: pytest.FixtureRequest) -> Callable[[Verdict], Ver
     """Return the function that holds a live verdict against its family; other verdicts are returned as they are."""
 
     def correct(verdict: Verdict) -> Verdict:
+        from audits.claim_families import corrected  # scipy underneath: not for every process that only collects
+
         marker = request.node.get_closest_marker("source")
         if marker is None or request.node.get_closest_marker("claims") is None:
             return verdict
@@ -66,6 +67,8 @@ def _evidence_of(items: list[pytest.Function], request: pytest.FixtureRequest) -
 
     ``None`` where a test needs something that only its own run provides.
     """
+    from audits.claim_families import evidence
+
     found: list[float] = []
     for item in items:
         told: list[Verdict] = []
