@@ -143,7 +143,7 @@ def live_system(request: pytest.FixtureRequest) -> LiveSystem:
     return _system(request, request.param)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def kept(request: pytest.FixtureRequest) -> KeptResults:
     """Return results of earlier runs of the same code on the embedded pair, which need not be computed again."""
     return KeptResults(_lasting_folder(request))

@@ -6,6 +6,7 @@ run. A transform can only destroy what passes as it stands; extraction has to ke
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +15,7 @@ import pytest
 from audits import post_processing as audit
 from audits.output_forms import CONTINUATION_FORMS, PRINCIPAL, PROGRAM_FORMS
 from audits.plugin import find_data_dir
-from protocols.loaders import load_problems, shipped_problems
+from protocols.loaders import data_digest, load_problems, shipped_problems
 from protocols.problems import CodeProblem
 from specref_core.errors import InputError
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from audits.kept_results import KeptResults
     from audits.verdicts import Verdict
-    from protocols.execution.judge import Judge
 
     Measure = Callable[[str, str, str], audit.Passed]
 
@@ -70,17 +71,11 @@ def _each(cases: Iterable[Case]) -> pytest.MarkDecorator:
 
 
 @pytest.fixture(scope="module")
-def judge() -> Iterator[Judge]:
-    """Yield one pool of workers for the module."""
-    with audit.new_judge() as judge:
-        yield judge
-
-
-@pytest.fixture(scope="module")
-def measured(request: pytest.FixtureRequest, judge: Judge, limit: int | None, seed: int) -> Measure:
-    """Return the function that measures one output form once: source, benchmark, form → what passes."""
+def measured(request: pytest.FixtureRequest, kept: KeptResults, limit: int | None, seed: int) -> Iterator[Measure]:
+    """Yield the function that measures one output form once: source, benchmark, form → what passes."""
     data_dir = find_data_dir(request.config.getoption("--data-dir"))
     known: dict[tuple[str, str, str], bool] = {}
+    judge = audit.new_judge()  # its workers start with the first program, if there is any to run
 
     @cache
     def problems(source: str, benchmark: str) -> list[CodeProblem]:
@@ -88,9 +83,14 @@ def measured(request: pytest.FixtureRequest, judge: Judge, limit: int | None, se
 
     @cache
     def measure(source: str, benchmark: str, form: str) -> audit.Passed:
-        return audit.measure_form(problems(source, benchmark), form, judge, known=known)
+        chosen = problems(source, benchmark)
+        key = f"post-processing|{benchmark}|{form}|{data_digest(chosen)}"
+        return audit.Passed.from_dict(
+            kept.recall(key, lambda: asdict(audit.measure_form(chosen, form, judge, known=known)))
+        )
 
-    return measure
+    yield measure
+    judge.close()
 
 
 @pytest.mark.parametrize("pipeline", TRANSFORMS)

@@ -6,7 +6,7 @@ anybody's pipeline that has them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from specref_core.generator import Budget, Completion, Draft, Generator, Projection
 
+Drafts: TypeAlias = "dict[tuple[tuple[str, ...], Budget, int], list[Draft]]"
+"""Drafts by prompts of a call, budget and seed."""
 KEPT_PERCENT = 40.0
 """Share of a draft that every controlled scaffold keeps at most: what k = 60 leaves (paper, section 3.1)."""
 CAPABILITIES = {"draft": HasDraft, "project": HasProjection, "refine": HasRefine}
@@ -36,17 +38,22 @@ class WarmStart:
         rule: a mask policy, or the name of a controlled scaffold (:data:`specref_core.scaffolds.SCAFFOLDS`). All
             scaffolds of one draft keep the same number of tokens: the largest, up to :data:`KEPT_PERCENT`, that
             structure and content can both reach.
+        drafts: where drafts are looked up and left, so that warm starts of one pipeline draft a batch once.
     """
 
-    def __init__(self, pipeline: Generator, rule: MaskPolicy | str) -> None:
+    def __init__(self, pipeline: Generator, rule: MaskPolicy | str, drafts: Drafts | None = None) -> None:
         self._pipeline: Any = pipeline
+        self._drafts: Drafts = {} if drafts is None else drafts
         self.rule = rule
         self.told = rule if isinstance(rule, str) else rule.describe()
         self.name = f"{pipeline.name} with {self.told}"
 
     def generate(self, prompts: Sequence[str], *, budget: Budget, seed: int) -> list[Completion]:
         """Draft, hide what the rule hides, refine."""
-        drafts = self._pipeline.draft(prompts, budget=budget, seed=seed)
+        batch = (tuple(prompts), budget, seed)
+        if batch not in self._drafts:
+            self._drafts[batch] = self._pipeline.draft(prompts, budget=budget, seed=seed)
+        drafts = self._drafts[batch]
         scaffolds = []
         for prompt, draft in zip(prompts, drafts, strict=True):
             seen = self._pipeline.project(draft)
