@@ -2,7 +2,14 @@
 
 
 class SpecRefError(Exception):
-    """Base of every error raised on purpose; the command line prints it without a traceback."""
+    """Base of every error raised on purpose; the command line prints it without a traceback.
+
+    A message may quote what a user's generator wrote. Lone surrogates in it, which no terminal and no xdist worker can
+    send on, are spelled as escapes.
+    """
+
+    def __str__(self) -> str:
+        return super().__str__().encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class InputError(SpecRefError, ValueError):

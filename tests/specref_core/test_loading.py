@@ -214,3 +214,11 @@ class TestFingerprint:
         stub = Stub()
         stub.answer = stub
         assert len(fingerprint(stub)) == 16
+
+
+def test_messages_spell_what_no_terminal_can_print():
+    from specref_core.errors import GeneratorError
+
+    told = str(GeneratorError("it wrote 'a\ud800é'"))
+    assert told == "it wrote 'a\\ud800é'"
+    assert told.encode("utf-8")
