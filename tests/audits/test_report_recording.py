@@ -97,7 +97,10 @@ def test_second():
 
 def start(folder, module, *arguments):
     (folder / "test_it.py").write_text(module, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "test_it.py", "-p", "audits.plugin", f"--rootdir={folder}", *arguments]
+    # A shell's background jobs ignore the interrupt, and so would their children.
+    heed = "import signal, sys, pytest; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code = f"{heed}sys.exit(pytest.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "test_it.py", "-p", "audits.plugin", f"--rootdir={folder}", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "140", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder, env=environment
