@@ -80,3 +80,21 @@ def test_missing_methods_are_named(without, missing):
     kind = type("Partly", (), {k: v for k, v in vars(Wordwise).items() if k != without and not k.startswith("__")})
     assert missing_capabilities(kind()) == missing
     assert missing_capabilities(Wordwise()) == []
+
+
+def test_warm_starts_of_one_pipeline_draft_a_batch_once_and_another_batch_anew():
+    asked = []
+
+    class Counting(Wordwise):
+        def draft(self, prompts, *, budget, seed):
+            asked.append((tuple(prompts), budget.steps, seed))
+            return super().draft(prompts, budget=budget, seed=seed)
+
+    pipeline, drafts = Counting(), {}
+    calls = [(["a"], 8, 0), (["a"], 8, 0), (["b"], 8, 0), (["a"], 64, 0), (["a"], 8, 1)]
+    for prompts, steps, seed in calls:
+        for rule in ("random", "structure"):
+            WarmStart(pipeline, rule, drafts).generate(prompts, budget=Budget(steps=steps), seed=seed)
+    assert asked == [(("a",), 8, 0), (("b",), 8, 0), (("a",), 64, 0), (("a",), 8, 1)]
+    WarmStart(pipeline, "random").generate(["a"], budget=Budget(steps=8), seed=0)
+    assert len(asked) == 5  # without a common place it drafts for itself

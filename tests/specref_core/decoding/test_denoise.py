@@ -384,3 +384,14 @@ def test_logits_that_are_not_numbers_are_reported(tmp_path):
         broken.model.norm.weight[0] = torch.nan
     with pytest.raises(CheckpointError, match="not numbers"):
         denoise(broken, _blank(broken, _prompt(broken, 1)))
+
+
+@pytest.mark.parametrize("recheck", [True, False])
+def test_ties_are_looked_at_alone_unless_that_is_turned_off(tmp_path, recheck):
+    tied = load_llada(make_llada_checkpoint(tmp_path)).model
+    with torch.no_grad():
+        tied.get_output_embeddings().weight.zero_()  # all tokens alike, at all positions
+    done = denoise(tied, _blank(tied, _prompt(tied, 0)), settings=DenoiseSettings(steps=4, recheck_ties=recheck))
+    assert done.forward_passes.tolist() == [4, 4]
+    assert (done.row_forwards > 4).all() == recheck
+    assert recheck or done.row_forwards.tolist() == [4, 4]
