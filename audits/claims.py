@@ -1,4 +1,7 @@
-"""Every claim that an audit decides: what it says, where it stands, and when it counts as reproduced."""
+"""Every claim that an audit decides: what it says, where it stands, and when it counts as reproduced.
+
+One table and nothing else, so it grows with the claims; kept whole because a reader compares its entries.
+"""
 
 from __future__ import annotations
 

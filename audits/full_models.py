@@ -1,7 +1,7 @@
 """The full models: which pair is measured with which settings, whether it can be reached, and how it is opened.
 
 Everything that can be refused is refused before a weight is read, and all of it at once: a person who lacks three
-files should hear of three files.
+files should hear of three files. Long by the list of settings and by the sentences that say how to mend each.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Systems that audits run themselves: the embedded pair, or the generator that ``--generator`` names.
 
 A system is measured cell by cell (part × benchmark × steps). Cells go to a ledger that all audits and all processes of
-a run share, so that each is made once.
+a run share, so that each is made once. The class is long because every audit asks it, and it alone knows the ledger.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 Run ``python -m benchmarks.verdict_simulation``. For every rule the table gives the share of runs that say *reproduced*
 where the claim does not hold, at the edge of its margin too (at most 5 % is asked), how often an effect that is there
 is found, and whether the n that an inconclusive verdict names decides four times in five.
+
+Long by its table of situations, one entry for every rule, its nulls and its planted effects.
 """
 
 from __future__ import annotations
