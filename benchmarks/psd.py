@@ -28,7 +28,7 @@ from fixtures.nano.tasks import CANVAS, TRAINED, problems
 from protocols.measure import measure
 from protocols.scoring import ScoringSettings
 from specref_core.decoding.psd import PsdSettings
-from specref_core.decoding.unmask_policies import Factor, FixedCount, Hierarchy, Threshold
+from specref_core.decoding.unmask_policies import Factor, FixedCount, Hierarchy, LeftToRight, Threshold
 from specref_core.drafting.transformers import TransformersDrafter
 from specref_core.generator import Budget
 from specref_core.psd_refiner import PsdRefiner, filled
@@ -43,17 +43,18 @@ if TYPE_CHECKING:
     from specref_core.decoding.unmask_policies import UnmaskPolicy
     from specref_core.generator import Generator
 
-_ONE, _EVERYTHING = FixedCount(1), FixedCount(10_000)
-# What a step commits, what a chain of drafts guesses with, and what a tree of drafts branches into.
-POLICIES: dict[str, tuple[UnmaskPolicy, UnmaskPolicy, tuple[UnmaskPolicy, ...]]] = {
-    "one a step": (_ONE, _ONE, (_ONE, FixedCount(4), FixedCount(12), _EVERYTHING)),
-    "threshold 0.9": (Threshold(0.9), Threshold(0.6), (Threshold(0.6), Threshold(0.3), FixedCount(8), _EVERYTHING)),
-    "threshold 0.7": (Threshold(0.7), Threshold(0.4), (Threshold(0.4), Threshold(0.2), FixedCount(8), _EVERYTHING)),
-    "factor 1": (Factor(1.0), Factor(2.0), (Factor(2.0), Factor(4.0), FixedCount(8), _EVERYTHING)),
-    "hierarchy": (Hierarchy(), Hierarchy(0.2, 0.8), (Hierarchy(0.2, 0.6), Threshold(0.3), FixedCount(8), _EVERYTHING)),
+# What a step commits, and what drafts guess with.
+POLICIES: dict[str, tuple[UnmaskPolicy, UnmaskPolicy]] = {
+    "one a step": (FixedCount(1), FixedCount(1)),
+    "left to right": (LeftToRight(), LeftToRight()),
+    "threshold 0.9": (Threshold(0.9), Threshold(0.6)),
+    "threshold 0.7": (Threshold(0.7), Threshold(0.4)),
+    "factor 1": (Factor(1.0), Factor(2.0)),
+    "hierarchy": (Hierarchy(), Hierarchy(0.2, 0.8)),
 }
 DEPTHS = (3, 7)  # the paper recommends 3
-TREE_DEPTH, TREE_STATES = 3, 16
+TREES = ((4, 32), (8, 64))  # alternatives, states
+TREE_DEPTH = 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +101,19 @@ class Line:
 def systems() -> Iterator[tuple[str, PsdSettings | None]]:
     """Yield names and settings; greedy, which is the undrafted sampler, first."""
     yield "greedy", None
-    for name, (policy, guess, tree) in POLICIES.items():
-        if policy != _ONE:
-            yield f"{name}, undrafted", PsdSettings(policy, depth=0)
+    for name, (policy, guess) in POLICIES.items():
+        yield f"{name}, undrafted", PsdSettings(policy, depth=0)
         for acceptance in ("strict", "relaxed"):
+            if acceptance == "relaxed" and policy == guess == LeftToRight():
+                continue  # with one token a step in a known order both rules ask the same
             for depth in DEPTHS:
                 yield f"{name}, {acceptance}, chain of {depth}", PsdSettings(policy, depth, acceptance, guess)
-            branching = PsdSettings(policy, TREE_DEPTH, acceptance, tree, most_states=TREE_STATES)
-            yield f"{name}, {acceptance}, tree", branching
+            for alternatives, states in TREES:
+                tree = PsdSettings(policy, TREE_DEPTH, acceptance, guess, alternatives=alternatives, most_states=states)
+                yield f"{name}, {acceptance}, tree of {states}", tree
         if isinstance(policy, Threshold):
-            careful = PsdSettings(policy, TREE_DEPTH, "relaxed", tree, most_states=TREE_STATES, floor=policy.threshold)
-            yield f"{name}, relaxed, tree, floor {policy.threshold:g}", careful
+            careful = PsdSettings(policy, DEPTHS[-1], "relaxed", guess, floor=policy.threshold)
+            yield f"{name}, relaxed, chain of {DEPTHS[-1]}, floor {policy.threshold:g}", careful
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
 """Parallel speculative decoding (PSD, arXiv 2605.15609): several steps of the reverse process for one forward pass.
 
 *Spatial*: an ``UnmaskPolicy`` (``unmask_policies.py``) says what a step commits. *Temporal*: from the confidences of
-one forward drafting policies are asked again and again, which gives the states that the next 1, 2, ... d steps would
-reach if nothing changed (``psd_state.py``). All of them go through the model as one batch; the deepest that the model
-confirms is adopted, and its own predictions open the next step.
+one forward a drafting policy is asked again and again, which gives the states that the next 1, 2, ... d steps would
+reach if nothing changed, and, where a token is not sure, the states that the next likeliest ones would lead to
+(``psd_state.py``). All of them go through the model as one batch; the deepest that the model confirms is adopted, and
+its own predictions open the next step.
 
 The paper has no public code. What is decided here: *strict* acceptance takes a state only if the policy, asked with the
 predictions at the state before, makes exactly this step (as FreeDave does, arXiv 2510.00294), so the result is that of
@@ -19,6 +20,7 @@ agrees up to its own rounding.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +28,7 @@ import torch
 
 from specref_core.decoding.denoise import Denoised, DenoiseSettings
 from specref_core.decoding.float_noise import could_turn
-from specref_core.decoding.psd_state import Drafting, Row, Seen, State, Tree, drafted, fill_behind_end, selected
+from specref_core.decoding.psd_state import Guess, Row, Seen, State, Tree, drafted, fill_behind_end, selected
 from specref_core.decoding.reverse_step import (
     SpecialTokens,
     checked_canvas,
@@ -45,6 +47,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_LEAST = 1e-30
+"""Probabilities below this are taken for it, so that their logarithm is a number."""
+
+
 @dataclass(frozen=True, slots=True)
 class PsdSettings:
     """How steps are chosen, drafted and accepted.
@@ -53,13 +59,13 @@ class PsdSettings:
         policy: what a step commits. The default follows the S-step schedule, as the undrafted sampler does.
         depth: d, drafted states beyond the next one; 0 drafts nothing. The paper recommends 3.
         acceptance: ``strict`` (the undrafted trajectory, lossless) or ``relaxed`` (agreement of tokens, order-free).
-        drafting: the policy that guesses the steps to come, or several, the best first, whose guesses branch;
-            ``policy`` itself if not given. Confidences rise as a canvas fills, so a policy with a threshold is guessed
-            well by the same policy with a lower one.
+        drafting: the policy that guesses the steps to come; ``policy`` itself if not given. Confidences rise as a
+            canvas fills, so a policy with a threshold is guessed well by the same policy with a lower one.
+        alternatives: tokens that a draft tries where its step is least sure, the likeliest first. With more than 1 the
+            drafts are a tree, which spends its states where they are likeliest to come true; with 1, a chain.
         floor: relaxed acceptance also asks that the model gives every drafted token at least this probability. 0 is the
             plain rule; higher values trade passes for fidelity.
-        most_states: rows of one canvas in a pass, at most; several drafting policies would make as many as
-            ``len(drafting) ** depth``.
+        most_states: of a tree, rows of one canvas in a pass, at most; a chain has ``depth + 1``.
         early_end: stop once everything before the first end token of the answer is filled. The text is the same.
         recheck_ties: under strict acceptance, make choices that float noise could turn in a pass of the row alone.
     """
@@ -67,10 +73,11 @@ class PsdSettings:
     policy: UnmaskPolicy = field(default_factory=Scheduled)
     depth: int = 3
     acceptance: Literal["strict", "relaxed"] = "strict"
-    drafting: UnmaskPolicy | tuple[UnmaskPolicy, ...] | None = None
+    drafting: UnmaskPolicy | None = None
     early_end: bool = True
     recheck_ties: bool = True
-    most_states: int = 16
+    alternatives: int = 1
+    most_states: int = 32
     floor: float = 0.0
 
     def __post_init__(self) -> None:
@@ -78,26 +85,25 @@ class PsdSettings:
             raise InputError(f"depth={self.depth!r}: expected a whole number of drafted states, 0 or more")
         if self.acceptance not in ("strict", "relaxed"):
             raise InputError(f"acceptance={self.acceptance!r}: expected strict or relaxed")
-        if isinstance(self.most_states, bool) or not isinstance(self.most_states, int) or self.most_states < 1:
-            raise InputError(f"most_states={self.most_states!r}: expected a positive number of states a pass")
+        for name, what in (("most_states", "states a pass"), ("alternatives", "tokens to try, 1 or more")):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{name}={value!r}: expected a positive number of {what}")
         if not 0 <= self.floor <= 1:
             raise InputError(f"floor={self.floor!r}: expected a probability between 0 and 1")
-        for name, policies in (("policy", (self.policy,)), ("drafting", self.guesses)):
-            for policy in policies:
-                if not callable(getattr(policy, "select", None)):
-                    raise InputError(f"{name}={policy!r}: expected an UnmaskPolicy, which has a select method")
+        for name, policy in (("policy", self.policy), ("drafting", self.guess)):
+            if not callable(getattr(policy, "select", None)):
+                raise InputError(f"{name}={policy!r}: expected an UnmaskPolicy, which has a select method")
 
     @property
-    def guesses(self) -> tuple[UnmaskPolicy, ...]:
-        """The drafting policies."""
-        if isinstance(self.drafting, tuple):
-            return self.drafting or (self.policy,)
-        return (self.policy if self.drafting is None else self.drafting,)
+    def guess(self) -> UnmaskPolicy:
+        """The policy that drafts."""
+        return self.policy if self.drafting is None else self.drafting
 
     @property
     def states(self) -> int:
-        """States a pass, at most: a single guess makes a chain, which the depth alone bounds."""
-        return self.depth + 1 if len(self.guesses) == 1 else self.most_states
+        """States a pass, at most: a chain is bounded by its depth alone."""
+        return self.depth + 1 if self.alternatives == 1 else self.most_states
 
 
 @torch.no_grad()
@@ -185,7 +191,6 @@ class _Run:
         self.ends = torch.tensor(sorted(end_token_ids), dtype=torch.int64, device=device)
         self.early_end = speculation.early_end and bool(end_token_ids)
         self.strict = speculation.acceptance == "strict"
-        self.drafting = Drafting(speculation.guesses, speculation.depth, speculation.states)
         self.columns = torch.arange(ids.shape[1], device=device)
         self.rows = []
         for number, plan in enumerate(plans):
@@ -241,10 +246,33 @@ class _Run:
         stale = row.seen
         row.state, row.seen = self._after(row, row.state, stale, self.speculation.policy), None
 
-        def step(state: State, policy: UnmaskPolicy) -> State | None:
-            return self._after(row, state, stale, policy) if bool(state.hidden[stale.places].any()) else None
+        return drafted(
+            row.state,
+            lambda state: self._guesses(row, state, stale),
+            lambda state, guess: self._commit(row, state, guess.tokens, guess.places),
+            depth=self.speculation.depth,
+            most=self.speculation.states,
+        )
 
-        return drafted(row.state, step, self.drafting)
+    def _guesses(self, row: Row, state: State, stale: Seen) -> list[Guess]:
+        """Return the steps that may follow a drafted state, by predictions that are older than it."""
+        tokens, confidence, places = stale.left(state)
+        if not len(places):
+            return []
+        best = self._select(row, state, self.speculation.guess, confidence, places)
+        step, nats = tokens[best], -confidence[best].clamp_min(_LEAST).log()
+        guesses = [Guess(step, places[best], float(nats.sum()))]
+        if stale.predicted.likeliest is None:
+            return guesses
+        weakest = int(nats.argmax())
+        tried, shares = (part[state.hidden[stale.places]][best[weakest]] for part in stale.predicted.likeliest)
+        others = float(nats.sum() - nats[weakest])
+        for token, share in zip(tried, shares.clamp_min(_LEAST).tolist(), strict=True):
+            if len(guesses) < self.speculation.alternatives and token != step[weakest]:
+                other = step.clone()
+                other[weakest] = token
+                guesses.append(Guess(other, places[best], others - math.log(share)))
+        return guesses
 
     def _pass(self, trees: dict[int, Tree]) -> None:
         """Put the trees of some rows through the model as one batch, and adopt what it confirms."""
@@ -329,6 +357,7 @@ class _Run:
             tokens=self.tokens,
             generators=[g for g, n in zip(noises, counts, strict=True) for _ in range(n)] if noises else [],
             with_margins=self.strict and self.speculation.recheck_ties and len(flat) > 1,
+            alternatives=self.speculation.alternatives,
         ).to(self.columns.device)
         places = (candidates.nonzero()[:, 1] + window.start).split(counts)
         out: list[Seen] = []
@@ -365,7 +394,10 @@ class _Run:
         """Return f(state): the state one step of the policy further."""
         tokens, confidence, places = seen.left(state)
         best = self._select(row, state, policy, confidence, places)
-        after = state.after(tokens[best], places[best])
+        return self._commit(row, state, tokens[best], places[best])
+
+    def _commit(self, row: Row, state: State, tokens: Tensor, places: Tensor) -> State:
+        after = state.after(tokens, places)
         self._end_early(row, after)
         return after
 

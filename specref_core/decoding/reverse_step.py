@@ -10,7 +10,7 @@ import torch
 
 from specref_core.decoding.float_noise import Margins
 from specref_core.decoding.schedule import block_steps, num_transfer
-from specref_core.decoding.unmasking import predict
+from specref_core.decoding.unmasking import likeliest, predict
 from specref_core.errors import CheckpointError, InputError
 from specref_core.models.calling import features_at
 
@@ -38,21 +38,30 @@ class Predicted:
         tokens: (n,) int64.
         confidence: (n,) float, in [0, 1].
         margins: how clear the choices of tokens were; ``None`` where nobody measured.
+        likeliest: tokens (n, k) int64 and probabilities (n, k) float32, see
+            :func:`specref_core.decoding.unmasking.likeliest`; ``None`` where nobody asked.
     """
 
     tokens: Tensor
     confidence: Tensor
     margins: Margins | None = None
+    likeliest: tuple[Tensor, Tensor] | None = None
 
     def split(self, counts: list[int]) -> list[Predicted]:
         """Return the predictions of consecutive rows, ``counts`` positions each."""
         margins = [None] * len(counts) if self.margins is None else self.margins.split(counts)
-        parts = zip(torch.split(self.tokens, counts), torch.split(self.confidence, counts), margins, strict=True)
-        return [Predicted(*part) for part in parts]
+        likeliest = (
+            [None] * len(counts)
+            if self.likeliest is None
+            else list(zip(*(torch.split(part, counts) for part in self.likeliest), strict=True))
+        )
+        tokens, confidence = torch.split(self.tokens, counts), torch.split(self.confidence, counts)
+        return [Predicted(*part) for part in zip(tokens, confidence, margins, likeliest, strict=True)]
 
     def to(self, device: torch.device) -> Predicted:
-        """Return tokens and confidences on another device."""
-        return replace(self, tokens=self.tokens.to(device), confidence=self.confidence.to(device))
+        """Return tokens, confidences and likeliest tokens on another device."""
+        likeliest = self.likeliest and (self.likeliest[0].to(device), self.likeliest[1].to(device))
+        return replace(self, tokens=self.tokens.to(device), confidence=self.confidence.to(device), likeliest=likeliest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +181,7 @@ def predict_at(
     tokens: SpecialTokens,
     generators: Sequence[torch.Generator],
     with_margins: bool = False,
+    alternatives: int = 1,
 ) -> Predicted:
     """Run one pass and return what it predicts for each candidate, in row-major order.
 
@@ -186,6 +196,7 @@ def predict_at(
         generators: one a candidate, where the temperature is above 0.
         with_margins: measure how clear the choices of tokens were. Logits narrower than float32 have no margins: every
             choice of theirs may be float noise.
+        alternatives: likeliest tokens to return beside the chosen one; 1 returns none.
 
     Raises:
         CheckpointError: the logits are not numbers.
@@ -196,12 +207,15 @@ def predict_at(
     guided = settings.cfg_scale > 0
     wanted = len(features) // 2 if guided else len(features)
     chosen, confidences, margins = [], [], list[Margins]()
+    tried: list[tuple[Tensor, Tensor]] = []
     for start in range(0, wanted, chunk):
         part = slice(start, min(start + chunk, wanted))
         logits = head(features[part])
         if guided:
             unconditional = head(features[part.start + wanted : part.stop + wanted])
             logits = unconditional + (settings.cfg_scale + 1) * (logits - unconditional)
+        if alternatives > 1:
+            tried.append(likeliest(logits, alternatives, (tokens.mask, *tokens.banned)))
         measured = with_margins and logits.dtype in (torch.float32, torch.float64)
         token, confidence = predict(
             logits,
@@ -225,4 +239,5 @@ def predict_at(
         # Guidance adds w + 1 times one logit's error to w times another's.
         size = torch.cat([m.size for m in margins]) * (2 * settings.cfg_scale + 1)
         found = Margins(torch.cat([m.gap for m in margins]), size)
-    return Predicted(torch.cat(chosen), confidence, found)
+    most = (torch.cat([t for t, _ in tried]), torch.cat([p for _, p in tried])) if tried else None
+    return Predicted(torch.cat(chosen), confidence, found, most)

@@ -78,12 +78,33 @@ class FixedCount:
     count: int = 1
 
     def __post_init__(self) -> None:
-        if isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 1:
-            raise InputError(f"count={self.count!r}: expected a positive number of tokens a step")
+        _require_count(self.count)
 
     def select(self, candidates: Candidates) -> Tensor:
         """Return the most confident ``count``."""
         return candidates.top(self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftToRight:
+    """The first hidden positions from the left, however sure the model is of them.
+
+    Which position comes next is known beforehand, so a draft of the steps to come has only tokens to guess, never an
+    order: under PSD this policy takes the longest strides. Whether a task bears that order is to be measured
+    (``benchmarks/psd.py``): chains of reasoning do, answers that want their end first do not.
+
+    Attributes:
+        count: tokens a step.
+    """
+
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        _require_count(self.count)
+
+    def select(self, candidates: Candidates) -> Tensor:
+        """Return the first ``count``."""
+        return torch.arange(min(self.count, len(candidates.places)), device=candidates.places.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +181,11 @@ class Hierarchy:
                 best = start + int(choose(confidence[start:stop], 1))
                 wanted[best] |= bool(confidence[best] > self.low)
         return candidates.best_and(wanted)
+
+
+def _require_count(count: object) -> None:
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise InputError(f"count={count!r}: expected a positive number of tokens a step")
 
 
 def _require_share(name: str, value: float) -> None:

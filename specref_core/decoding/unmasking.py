@@ -70,6 +70,23 @@ def predict(
     return tokens, _zero((chosen - shift).exp() / normaliser, tokens, deferred)
 
 
+def likeliest(logits: Tensor, count: int, never: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return the tokens that a draft may try at each row, the likeliest first.
+
+    Args:
+        logits: (n, vocab), nats.
+        count: tokens a row, at most; fewer where the vocabulary is smaller.
+        never: token ids that are never written.
+
+    Returns:
+        tokens (n, k) int64, and their probabilities (n, k) float32 among the tokens that may be written.
+    """
+    allowed = logits.float().clone()
+    allowed[:, list(never)] = -torch.inf
+    best = allowed.softmax(dim=-1).topk(min(count, logits.shape[1] - len(set(never))), dim=-1)
+    return best.indices, best.values
+
+
 def _argmax(logits: Tensor) -> Tensor:
     """Return the first position of each row's maximum; on the CPU with numpy, whose search is several times faster."""
     if logits.device.type == "cpu":

@@ -12,11 +12,19 @@ from hypothesis import strategies as st
 from fixtures.checkpoints import make_llada_checkpoint
 from specref_core.decoding.denoise import DenoiseSettings, denoise
 from specref_core.decoding.psd import PsdSettings, psd
-from specref_core.decoding.unmask_policies import Candidates, Factor, FixedCount, Hierarchy, Scheduled, Threshold
+from specref_core.decoding.unmask_policies import (
+    Candidates,
+    Factor,
+    FixedCount,
+    Hierarchy,
+    LeftToRight,
+    Scheduled,
+    Threshold,
+)
 from specref_core.errors import CheckpointError, InputError
 from specref_core.models.llada import load_llada
 
-POLICIES = [Scheduled(), FixedCount(2), Threshold(0.15), Factor(1.6), Hierarchy(0.1, 0.2)]
+POLICIES = [Scheduled(), FixedCount(2), LeftToRight(), Threshold(0.15), Factor(1.6), Hierarchy(0.1, 0.2)]
 
 
 @pytest.fixture(scope="module")
@@ -156,21 +164,32 @@ def test_drafts_that_come_true_save_all_they_can(models, hidden, depth, acceptan
     assert torch.equal(out.ids, psd(table, ids, masked, speculation=PsdSettings(FixedCount(1), depth=0)).ids)
 
 
+class Settling(Table):
+    """Where the table is torn between tokens, what is written to the left settles it, always for a less likely one."""
+
+    def __call__(self, input_ids, attention_mask, position_ids):
+        out = super().__call__(input_ids, attention_mask, position_ids)
+        for row, ids in enumerate(input_ids):
+            for place in range(1, len(ids)):
+                if ids[place - 1] != self.config.mask_token_id:
+                    out.logits[row, place, 8] += 3
+        return out
+
+
 @pytest.mark.parametrize("acceptance", ["strict", "relaxed"])
-def test_of_several_guesses_the_right_one_is_adopted(models, acceptance):
-    """One guess a level never comes true and the other always does; relaxed goes on with the fullest that agrees."""
-    table = Table(models[0], torch.randn(20, 320, generator=torch.Generator().manual_seed(3)))
-    ids, masked = torch.full((1, 14), 5), torch.arange(14)[None] >= 2
-    how = PsdSettings(FixedCount(2), 2, acceptance, (FixedCount(3), FixedCount(2)), most_states=7)
-    out = psd(table, ids, masked, speculation=how)
-    plain = psd(table, ids, masked, speculation=PsdSettings(FixedCount(2), depth=0))
-    assert torch.equal(out.ids, plain.ids)
-    if acceptance == "strict":
-        assert torch.equal(out.committed_at, plain.committed_at)
-        assert out.forward_passes.tolist() == [3]  # look; 2 + 2 * 2 tokens; 2 + 2 * 2 tokens
-    else:
-        assert out.forward_passes.tolist() == [3]  # look; 2 + 2 * 3 tokens; 2 + 2, the last step of 2 included
-    assert max(table.batches) <= 7
+@pytest.mark.parametrize(("alternatives", "passes"), [(1, 9), (2, 2)])
+def test_a_token_that_was_second_is_drafted_too(models, alternatives, passes, acceptance):
+    """Every place but the first will hold token 8, of which every stale prediction says that it comes second."""
+    logits = torch.zeros(10, 320)
+    logits[:, 9], logits[:, 8] = 12.0, 11.0
+    ids, masked = torch.full((1, 10), 5), torch.arange(10)[None] >= 1
+    masked[0, 0] = False
+    logits[1, 8] = 20.0
+    how = PsdSettings(LeftToRight(), 8, acceptance, alternatives=alternatives, most_states=2**9)
+    out = psd(Settling(models[0], logits), ids, masked, speculation=how)
+    assert out.ids.tolist() == [[5, *[8] * 9]]
+    assert out.forward_passes.tolist() == [passes]
+    assert out.committed_at.tolist() == [[0, *range(1, 10)]]
 
 
 def test_a_floor_refuses_drafts_that_are_likeliest_but_not_likely(models):
@@ -188,22 +207,30 @@ def test_a_floor_refuses_drafts_that_are_likeliest_but_not_likely(models):
 
 
 @pytest.mark.parametrize("most", [1, 2, 5, 30])
-def test_a_pass_never_has_more_states_than_allowed(models, most):
+@pytest.mark.parametrize("alternatives", [2, 400])
+def test_a_pass_never_has_more_states_than_allowed(models, most, alternatives):
     table = Table(models[0], torch.randn(20, 320, generator=torch.Generator().manual_seed(3)))
     ids = torch.full((1, 14), 5)
-    how = PsdSettings(FixedCount(1), 4, drafting=(FixedCount(1), FixedCount(2)), most_states=most)
+    how = PsdSettings(FixedCount(1), 4, alternatives=alternatives, most_states=most)
     out = psd(table, ids, torch.arange(14)[None] >= 2, speculation=how)
-    assert max(table.batches) <= most
+    assert max(table.batches) == min(most, 30)
     assert sum(table.batches) == int(out.row_forwards)
 
 
-def test_equal_guesses_are_drafted_once(models):
-    table = Table(models[0], torch.randn(20, 320, generator=torch.Generator().manual_seed(3)))
-    ids, masked = torch.full((1, 12), 5), torch.arange(12)[None] >= 2
-    chain = PsdSettings(FixedCount(2), depth=2)
-    twice = PsdSettings(FixedCount(2), depth=2, drafting=(FixedCount(2), FixedCount(2)))
-    one, two = (psd(table, ids, masked, speculation=how) for how in (chain, twice))
-    assert one.row_forwards.tolist() == two.row_forwards.tolist()
+def test_banned_tokens_and_the_mask_are_no_alternatives(models):
+    logits = torch.full((6, 320), -50.0)
+    logits[:, 9], logits[:, [10, models[0].config.mask_token_id]], logits[:, 11] = 3.0, 2.0, 1.0
+    seen = []
+
+    class Watching(Table):
+        def __call__(self, input_ids, **inputs):
+            seen.extend(input_ids[:, 1:].flatten().tolist())
+            return super().__call__(input_ids, **inputs)
+
+    how = PsdSettings(LeftToRight(), 4, alternatives=2, most_states=16)
+    ids, masked = torch.full((1, 6), 5), torch.arange(6)[None] >= 1
+    psd(Watching(models[0], logits), ids, masked, settings=DenoiseSettings(suppress_tokens=(10,)), speculation=how)
+    assert set(seen) == {9, 11, models[0].config.mask_token_id}
 
 
 class Turning(Table):
@@ -348,7 +375,9 @@ class Idle:
         (lambda: PsdSettings(acceptance="lenient"), "strict or relaxed"),
         (lambda: PsdSettings(policy=0.9), "policy=0.9"),
         (lambda: PsdSettings(drafting="threshold"), "drafting='threshold'"),
-        (lambda: PsdSettings(drafting=(Threshold(0.5), 3)), "drafting=3"),
+        (lambda: PsdSettings(drafting=(Threshold(0.5), 3)), "drafting="),
+        (lambda: PsdSettings(alternatives=0), "alternatives=0"),
+        (lambda: PsdSettings(alternatives=2.0), "alternatives=2.0"),
         (lambda: PsdSettings(most_states=0), "most_states=0"),
         (lambda: PsdSettings(floor=1.5), "floor=1.5"),
         (lambda: PsdSettings(most_states=True), "most_states=True"),

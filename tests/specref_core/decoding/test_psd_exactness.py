@@ -7,6 +7,7 @@ The suite runs some hundred cases. For a thousand: ``SPECREF_CASES=1000 pytest``
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from fixtures.checkpoints import make_llada_checkpoint
 from specref_core.decoding.denoise import DenoiseSettings, denoise
 from specref_core.decoding.psd import PsdSettings, psd
-from specref_core.decoding.unmask_policies import Factor, FixedCount, Hierarchy, Scheduled, Threshold
+from specref_core.decoding.unmask_policies import Factor, FixedCount, Hierarchy, LeftToRight, Scheduled, Threshold
 from specref_core.models.llada import load_llada
 
 CASES = int(os.environ.get("SPECREF_CASES", "150"))
@@ -106,6 +107,7 @@ def canvases(draw):
 POLICIES = st.one_of(
     st.just(Scheduled()),
     st.builds(FixedCount, st.integers(1, 4)),
+    st.builds(LeftToRight, st.integers(1, 3)),
     st.builds(Threshold, st.sampled_from([0.0, 0.01, 0.1, 0.5, 0.9, 1.0])),
     st.builds(Factor, st.sampled_from([0.5, 1.0, 1.9])),
     st.sampled_from([Hierarchy(), Hierarchy(0.0, 0.1), Hierarchy(0.05, 0.3)]),
@@ -121,17 +123,24 @@ PROCESSES = st.builds(
     defer_eos=st.booleans(),
     confidence_dtype=st.sampled_from(["float32", "float32", "model"]),
 )
+DRAFTS = st.builds(
+    PsdSettings,
+    depth=st.integers(0, 6),
+    drafting=st.none() | POLICIES,
+    alternatives=st.sampled_from([1, 1, 2, 3, 400]),
+    most_states=st.sampled_from([1, 4, 12]),
+)
 run = settings(max_examples=CASES, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(max(600, 5 * CASES))
 @run
-@given(models(), canvases(), PROCESSES, POLICIES, st.lists(POLICIES, max_size=2), st.integers(0, 6))
-def test_strict_psd_is_the_undrafted_sampler(model, canvas, process, policy, guesses, depth):  # noqa: PLR0917  # hypothesis names them
+@given(models(), canvases(), PROCESSES, POLICIES, DRAFTS)
+def test_strict_psd_is_the_undrafted_sampler(model, canvas, process, policy, drafts):
     """As the batch is, and as each of its rows alone."""
     ids, masked, attention, prompt = canvas
-    speculation = PsdSettings(policy=policy, depth=depth, drafting=tuple(guesses))
+    speculation = replace(drafts, policy=policy)
     seeds = [5 + row for row in range(len(ids))]
 
     def sampled(sampler, row=None, **more):

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specref_core.decoding.unmasking import choose, choose_as_script, predict
+from specref_core.decoding.unmasking import choose, choose_as_script, likeliest, predict
 
 MASK = 3
 
@@ -122,3 +122,16 @@ def test_without_ties_the_scripts_choice_is_the_same(values, data):
     confidence = torch.tensor(values)
     places = torch.arange(len(values)) * 2 + 5
     assert torch.equal(choose_as_script(confidence, count, places=places, length=60), choose(confidence, count))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 99), st.integers(1, 14), st.sets(st.integers(0, 10), max_size=4))
+def test_alternatives_are_the_likeliest_tokens_that_may_be_written(seed, count, never):
+    logits = _logits(seed=seed)
+    before = logits.clone()
+    tokens, shares = likeliest(logits, count, [*never, *never])
+    allowed = [token for token in range(11) if token not in never]
+    for row, own, probabilities in zip(before, tokens.tolist(), shares, strict=True):
+        assert own == sorted(allowed, key=lambda token, row=row: -float(row[token]))[:count]
+        assert torch.allclose(probabilities, row[allowed].softmax(0).sort(descending=True).values[:count])
+    assert torch.equal(logits, before)
