@@ -346,6 +346,18 @@ _ALL = (
         hazard=False,
     ),
     Claim(
+        id="psd-strict-exact",
+        statement="Strict parallel speculative decoding writes what the undrafted sampler writes, token for token.",
+        source="arXiv 2605.15609, abstract: a draft is kept where it agrees with the updated predictions",
+        family="exactness",
+        direction=0,
+        margin=0.0,
+        unit="prompts",
+        needs=("generate",),
+        decided_by="identity of token sequences on every prompt",
+        hazard=False,
+    ),
+    Claim(
         id="speculation-sampled-exact",
         statement="Sampled block speculation writes texts from the target's own distribution.",
         source="arXiv 2606.11552, abstract: the rejection-sampling exactness contract",

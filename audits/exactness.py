@@ -217,17 +217,34 @@ def power_against(tokens: Sequence[VerifiedToken], factor: float, *, seed: int =
 
 
 def greedy_verdict(
-    alone: Sequence[Sequence[int]], speculated: Sequence[Sequence[int]], *, system: str, benchmark: str
+    alone: Sequence[Sequence[int]],
+    speculated: Sequence[Sequence[int]],
+    *,
+    system: str,
+    benchmark: str,
+    claim: str = "speculation-greedy-exact",
 ) -> Verdict:
-    """Return whether every greedy text is the target's own; one difference breaks the contract."""
+    """Return whether every text is the plain sampler's own; one difference breaks the contract.
+
+    Args:
+        alone: tokens of the target, or of the undrafted sampler, by prompt.
+        speculated: tokens of the faster one.
+        system: what was tested.
+        benchmark: on which prompts.
+        claim: ``speculation-greedy-exact`` or ``psd-strict-exact``.
+
+    Raises:
+        InputError: there are not as many of the one as of the other, or none.
+    """
     if len(alone) != len(speculated) or not alone:
         raise InputError(f"{len(alone)} and {len(speculated)} texts: expected one of each a prompt, and a prompt")
     different = [i for i, (a, b) in enumerate(zip(alone, speculated, strict=True)) if tuple(a) != tuple(b)]
-    reason = f"{len(alone) - len(different)} of {len(alone)} greedy texts are the target's own, token for token"
+    whose = "the undrafted sampler's" if claim == "psd-strict-exact" else "the target's own"
+    reason = f"{len(alone) - len(different)} of {len(alone)} greedy texts are {whose}, token for token"
     if different:
         reason += f"; the first that is not belongs to prompt {different[0]}"
     return Verdict(
-        claim="speculation-greedy-exact",
+        claim=claim,
         system=system,
         benchmark=benchmark,
         outcome=Outcome.NOT_REPRODUCED if different else Outcome.REPRODUCED,

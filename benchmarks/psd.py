@@ -4,7 +4,8 @@ Run:  python -m benchmarks.psd [--split dev] [--problems 200] [--families code a
 
 Greedy commits one token a forward, as in the PSD paper. TPF counts hidden tokens filled before the end of the answer; a
 batched pass is one forward, whose rows are counted beside it. Accuracy is compared problem by problem, with the 95 %
-interval of the paired difference; *within* says whether it lies in the 95 % interval of greedy's own accuracy.
+interval of the paired difference; *within* says that it lies in the 95 % interval of greedy's own accuracy, *above* and
+*below* that it does not.
 ``--warm`` refines the embedded drafter's drafts (``specref+psd``). Settings were chosen on dev problems.
 """
 
@@ -73,7 +74,7 @@ class Line:
         difference: to greedy, problem by problem.
         low: of its 95 % interval.
         high: of its 95 % interval.
-        within: whether the accuracy lies within greedy's own 95 % interval.
+        place: where the accuracy lies, *within* greedy's own 95 % interval, *above* or *below* it.
     """
 
     family: str
@@ -87,14 +88,14 @@ class Line:
     difference: float
     low: float
     high: float
-    within: bool
+    place: str
 
     def __str__(self) -> str:
         return (
             f"  {self.system:<34} TPF {self.tokens_per_forward:5.2f}  passes {self.passes:5.1f}  rows "
             f"{self.row_forwards:6.1f}  {1000 * self.seconds:6.0f} ms  accuracy {100 * self.accuracy:5.1f}  greedy "
             f"{100 * self.difference:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]  "
-            f"{'within' if self.within else 'OUTSIDE'}"
+            f"{self.place}"
         )
 
 
@@ -179,7 +180,7 @@ def _line(family: str, name: str, scores: Scores, greedy: Scores) -> Line:
         difference.effect,
         difference.low,
         difference.high,
-        own.low <= scores.value <= own.high,
+        "below" if scores.value < own.low else "above" if scores.value > own.high else "within",
     )
 
 

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.nano import drafter_dir, refiner_dir
+from fixtures.nano.tasks import CANVAS, problems
 from protocols.loaders import shipped_problems
 from protocols.measure import measure
+from specref_core.generator import Budget
 from specref_core.loading import load
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -37,3 +40,17 @@ def test_commands_named_in_the_readme_exist():
     named = set(re.findall(r"^specref ([a-z-]+)", README.read_text(encoding="utf-8"), re.MULTILINE))
     assert named <= known
     assert {"audit", "rescore", "check-table", "run"} <= named
+
+
+def test_the_neighbouring_systems_load_as_they_stand_there(tmp_path):
+    source = re.search(r"```python\n(# neighbours\.py\n.*?)```", README.read_text(encoding="utf-8"), re.DOTALL).group(1)
+    for place, folder in (("GSAI-ML/LLaDA-8B-Instruct", refiner_dir()), ("microsoft/phi-2", drafter_dir())):
+        assert source.count(place) == 1
+        source = source.replace(place, str(folder))
+    path = tmp_path / "neighbours.py"
+    path.write_text(source, encoding="utf-8")
+    [problem] = problems("code", "dev", 0, 1)
+    for factory in ("psd", "specref_psd"):
+        generator = load(f"{path}:{factory}")
+        [completion] = generator.generate([problem.prompt], budget=Budget(max_new_tokens=CANVAS["code"]), seed=0)
+        assert completion.cost.row_forwards > completion.cost.forward_passes > 0

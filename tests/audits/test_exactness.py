@@ -97,6 +97,9 @@ def test_one_different_text_breaks_the_greedy_contract():
     broken = greedy_verdict(texts, [(1, 2, 3), (4, 5)], system="s", benchmark="b")
     assert (broken.outcome, broken.effect) == (Outcome.NOT_REPRODUCED, 1.0)
     assert "prompt 1" in broken.reason
+    drafted = greedy_verdict(texts, texts, system="s", benchmark="b", claim="psd-strict-exact")
+    assert (drafted.claim, drafted.outcome) == ("psd-strict-exact", Outcome.REPRODUCED)
+    assert "the undrafted sampler's, token for token" in drafted.reason
 
 
 def test_the_use_of_drafts_is_counted_by_position():
