@@ -8,6 +8,8 @@ WORKERS ?= 2
 ARGS   ?=
 # One thread a worker: two torch processes of two threads each on two cores run several times slower.
 export OMP_NUM_THREADS ?= 1
+# Every worker would compile this project, and what pytest rewrites of hypothesis, anew: two seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: audit test rehearse lint setup clean
 .DELETE_ON_ERROR:
