@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 NANO_PROBLEMS = 72
 """Held-out problems a family for the embedded pair: 5 points are excluded where no pair is discordant."""
+NANO_CANVASES, NANO_CALL = 9, 18
+"""Canvases denoised together, whose activations stay in a processor's cache, and problems a call: few enough that two
+processes share a cell evenly."""
 NANO_BENCHMARKS = {"code": ("nano-code",), "answers": ("nano-arithmetic",), "choices": ("nano-choices",)}
 CUSTOM_BENCHMARKS = {"code": ("humaneval",), "answers": ("gsm8k",), "choices": ("arc_challenge",)}
 KIND_OF = {
@@ -355,9 +358,7 @@ def _nano_benchmark(family: str, *, limit: int | None, seed: int, source: str) -
     return LiveBenchmark(f"nano-{family}", tuple(drawn), CANVAS[family])
 
 
-def nano_system(
-    *, ledger: Path | None, limit: int | None, seed: int, kept: KeptResults | None = None
-) -> LiveSystem:
+def nano_system(*, ledger: Path | None, limit: int | None, seed: int, kept: KeptResults | None = None) -> LiveSystem:
     """Return the embedded pair, whose models are loaded when an audit first needs what no earlier run has kept.
 
     Raises:
@@ -369,13 +370,15 @@ def nano_system(
     return LiveSystem(
         source="nano",
         # On these weights a batch's logits are those of the row alone, and the audit of batch invariance watches it.
-        pipeline=postponed_pair(name="nano", batch_size=20, recheck_ties=False),
+        pipeline=postponed_pair(
+            name="nano", batch_size=NANO_CANVASES, recheck_ties=False, backend_options={"batch_size": NANO_CALL}
+        ),
         benchmarks=tuple(name for names in NANO_BENCHMARKS.values() for name in names),
         ledger=ledger,
         limit=limit,
         seed=seed,
         kept=kept,
-        batch_size=40,
+        batch_size=NANO_CALL,
         post_processing="raw",
     )
 

@@ -8,6 +8,7 @@ pipeline itself, made once by :func:`specref_core.specref.from_pretrained`, for 
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,11 @@ def postponed(drafter: Path, refiner: Path, *, name: str = "specref", **settings
     return PostponedSpecRef(_Once(load), drafter, refiner, name=name, settings=told)
 
 
+@cache
+def _code_digest() -> str:
+    return files_digest([Path(__file__).resolve().parent], suffixes=(".py",))
+
+
 class _Once:
     """A function that is called once, by the first who needs its result."""
 
@@ -105,9 +111,8 @@ class _Postponed:
     def fingerprint(self) -> str:
         """Name the files, the settings and the code."""
         if self._fingerprint is None:
-            code = files_digest([Path(__file__).resolve().parent], suffixes=(".py",))
             files = files_digest(self._folders, suffixes=_CHECKPOINT)
-            self._fingerprint = settings_digest(code, files, sorted(self._settings.items()))
+            self._fingerprint = settings_digest(_code_digest(), files, sorted(self._settings.items()))
         return self._fingerprint
 
     def _ruled(self, rule: str) -> tuple[_Once, dict[str, object]]:
@@ -155,9 +160,7 @@ class PostponedSpecRef(PostponedRefiner):
         policy: which draft tokens are hidden.
     """
 
-    def __init__(
-        self, made: _Once, drafter: Path, refiner: Path, *, name: str, settings: Mapping[str, object]
-    ) -> None:
+    def __init__(self, made: _Once, drafter: Path, refiner: Path, *, name: str, settings: Mapping[str, object]) -> None:
         super().__init__(made, drafter, refiner, name=name, settings=settings)
         chosen: dict[str, Any] = {f.name: settings[f.name] for f in fields(MaskPolicy) if f.name in settings}
         self.policy = MaskPolicy(**chosen)
