@@ -8,6 +8,11 @@ WORKERS ?= 2
 ARGS   ?=
 # One thread a worker: two torch processes of two threads each on two cores run several times slower.
 export OMP_NUM_THREADS ?= 1
+# glibc would hand the memory of every tensor back to the system and fault it in anew: a fifth of a forward pass.
+export MALLOC_TRIM_THRESHOLD_ ?= 268435456
+export MALLOC_MMAP_THRESHOLD_ ?= 33554432
+# Every worker would compile this project, and what pytest rewrites of hypothesis, anew: two seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: audit test rehearse lint setup clean
 .DELETE_ON_ERROR:

@@ -10,7 +10,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from scipy import stats
+import scipy
 
 from audits.claims import claim
 from audits.statistics import holm
@@ -92,10 +92,10 @@ def _from_interval(verdict: Verdict, margin: float, direction: int) -> float:
     arm = verdict.effect - verdict.low if direction == 1 else verdict.high - verdict.effect
     if distance <= 0:
         return 1.0
-    return float(2 * stats.norm.sf(_Z * distance / arm)) if arm > 0 else 0.0
+    return float(2 * scipy.stats.norm.sf(_Z * distance / arm)) if arm > 0 else 0.0
 
 
-_Z = float(stats.norm.isf(ALPHA / 2))
+_Z = float(scipy.stats.norm.isf(ALPHA / 2))
 
 
 def _for_family(verdict: Verdict, tests: int) -> int | None:
@@ -105,13 +105,13 @@ def _for_family(verdict: Verdict, tests: int) -> int | None:
     ahead = about.direction * verdict.effect - about.margin
     if verdict.n_needed is None or (about.direction and ahead <= 0):
         return verdict.n_needed
-    power = float(stats.norm.ppf(POWER))
-    ratio = (float(stats.norm.isf(ALPHA / tests / 2)) + power) / (_Z + power)
+    power = float(scipy.stats.norm.ppf(POWER))
+    ratio = (float(scipy.stats.norm.isf(ALPHA / tests / 2)) + power) / (_Z + power)
     return math.ceil(verdict.n_needed * ratio * ratio)
 
 
 def _needed_at(p_value: float, alpha: float, n: int) -> int:
     """Return the n at which evidence that grows with the square root of n reaches a level with the usual power."""
-    seen = float(stats.norm.isf(max(p_value, 1e-300) / 2))
-    wanted = float(stats.norm.isf(alpha / 2)) + float(stats.norm.ppf(POWER))
+    seen = float(scipy.stats.norm.isf(max(p_value, 1e-300) / 2))
+    wanted = float(scipy.stats.norm.isf(alpha / 2)) + float(scipy.stats.norm.ppf(POWER))
     return math.ceil(n * (wanted / max(seen, 1e-9)) ** 2)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from audits.verdicts import Outcome, Verdict
 from specref_core.errors import InputError
@@ -83,7 +83,7 @@ def goodness_of_fit(counts: Mapping[Any, int], probabilities: Mapping[Any, float
         observed, expected = observed[:-1], expected[:-1]
     if len(expected) < 2:
         return Fit(n, len(expected), distance, 0.0 if impossible else 1.0, impossible)
-    p_value = float(stats.chisquare(observed, expected * n / expected.sum()).pvalue)
+    p_value = float(scipy.stats.chisquare(observed, expected * n / expected.sum()).pvalue)
     return Fit(n, len(expected), distance, 0.0 if impossible else p_value, impossible)
 
 

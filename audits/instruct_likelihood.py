@@ -94,7 +94,7 @@ def template_moves(system: LiveSystem, benchmark: str) -> Verdict | None:
             f"{system.name!r} has no chat_prompt(prompt); add it and return the prompt as its chat template writes it, "
             "or None where it has none, to enable this"
         )
-    if not _has_template(inner):
+    if not system.recall("chat template", lambda: _has_template(inner)):
         return None
     templated = system.add_part(ThroughTemplate(part))
     scores = system.measure(role, benchmark, None)

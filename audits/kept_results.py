@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from audits.json_output import write_json
 from specref_core.errors import InputError
+from specref_core.fingerprint import files_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,9 +68,5 @@ def source_digest() -> str:
     import protocols
     import specref_core
 
-    digest = hashlib.sha256()
-    for package in (specref_core, protocols, fixtures, audits):
-        folder = Path(str(package.__file__)).parent
-        for path in sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.name != _RECORD):
-            digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
+    folders = [Path(str(package.__file__)).parent for package in (specref_core, protocols, fixtures, audits)]
+    return files_digest(folders, suffixes=SUFFIXES, without=(_RECORD,))[:12]

@@ -219,8 +219,9 @@ def _load(request: pytest.FixtureRequest, source: str) -> LiveSystem:
 
     option = request.config.getoption
     if source == "nano":
-        ledger = _lasting_folder(request) / f"nano-{code_digest()}.ledger"
-        return nano_system(ledger=ledger, limit=option("--limit"), seed=option("--seed"))
+        folder = _lasting_folder(request)
+        ledger = folder / f"nano-{code_digest()}.ledger"
+        return nano_system(ledger=ledger, limit=option("--limit"), seed=option("--seed"), kept=KeptResults(folder))
     if source == "full":
         return full_plugin.load_full(request, _lasting_folder(request) / f"full-{code_digest()}.ledger")
     return custom_system(

@@ -6,32 +6,37 @@ a run share, so that each is made once. The class is long because every audit as
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from audits.guarded_generator import guard
 from audits.post_processing import choose, workers
 from audits.warm_starts import Drafts, WarmStart, missing_capabilities
 from protocols.problems import AnswerProblem, CodeProblem
 from specref_core.errors import GeneratorError, InputError
+from specref_core.fingerprint import files_digest
 from specref_core.generator import Budget, HasComponents, MonteCarlo
-from specref_core.loading import check_generator
+from specref_core.loading import check_generator, fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from audits.kept_results import KeptResults
     from protocols.measure import Status
     from protocols.problems import Problem
     from protocols.scores import Scores
     from specref_core.generator import Generator
     from specref_core.masking import MaskPolicy
 
+T = TypeVar("T")
 NANO_PROBLEMS = 72
 """Held-out problems a family for the embedded pair: 5 points are excluded where no pair is discordant."""
+NANO_CANVASES, NANO_CALL = 9, 18
+"""Canvases denoised together, whose activations stay in a processor's cache, and problems a call: few enough that two
+processes share a cell evenly."""
 NANO_BENCHMARKS = {"code": ("nano-code",), "answers": ("nano-arithmetic",), "choices": ("nano-choices",)}
 CUSTOM_BENCHMARKS = {"code": ("humaneval",), "answers": ("gsm8k",), "choices": ("arc_challenge",)}
 KIND_OF = {
@@ -93,6 +98,8 @@ class LiveSystem:
         post_processing: from completion to program.
         steps: nominal budgets that it is measured at, in rising order.
         progress: called with role, benchmark and status for every sample that has its verdict, for long runs.
+        kept: measurements other than samples that runs of the same code share; ``None`` for a system that may be
+            another one in the next run.
     """
 
     source: str
@@ -107,6 +114,7 @@ class LiveSystem:
     post_processing: str = "extract"
     steps: tuple[int, ...] = STEPS
     progress: Callable[[str, str, Status], None] | None = None
+    kept: KeptResults | None = None
     _cells: dict[tuple[str, str, int | None], Scores] = field(default_factory=dict)
     _repeats: dict[tuple[object, ...], Scores] = field(default_factory=dict)
     _parts: dict[str, Generator] = field(default_factory=dict)
@@ -132,6 +140,17 @@ class LiveSystem:
     def cells(self) -> Mapping[tuple[str, str, int | None], Scores]:
         """What this process has measured so far, by part, benchmark and nominal steps."""
         return self._cells
+
+    def recall(self, key: str, compute: Callable[[], T]) -> T:
+        """Return a measurement of this system that an earlier run has kept, or make it.
+
+        Args:
+            key: names what it depends on beyond the system, its problems and the code.
+            compute: makes it, as plain data that JSON keeps as it is.
+        """
+        if self.kept is None:
+            return compute()
+        return self.kept.recall(f"{key}|{fingerprint(self.pipeline)}|{self.limit}|{self.seed}", compute)
 
     def of_kind(self, *kinds: str) -> tuple[str, ...]:
         """Return the benchmarks of these kinds."""
@@ -339,24 +358,27 @@ def _nano_benchmark(family: str, *, limit: int | None, seed: int, source: str) -
     return LiveBenchmark(f"nano-{family}", tuple(drawn), CANVAS[family])
 
 
-def nano_system(*, ledger: Path | None, limit: int | None, seed: int) -> LiveSystem:
-    """Load the embedded pair.
+def nano_system(*, ledger: Path | None, limit: int | None, seed: int, kept: KeptResults | None = None) -> LiveSystem:
+    """Return the embedded pair, whose models are loaded when an audit first needs what no earlier run has kept.
 
     Raises:
         CheckpointError: its weights are not there.
     """
-    from fixtures.nano import load_pair
+    from fixtures.nano import postponed_pair
 
     _share_processors()
     return LiveSystem(
         source="nano",
         # On these weights a batch's logits are those of the row alone, and the audit of batch invariance watches it.
-        pipeline=load_pair(name="nano", batch_size=20, recheck_ties=False),
+        pipeline=postponed_pair(
+            name="nano", batch_size=NANO_CANVASES, recheck_ties=False, backend_options={"batch_size": NANO_CALL}
+        ),
         benchmarks=tuple(name for names in NANO_BENCHMARKS.values() for name in names),
         ledger=ledger,
         limit=limit,
         seed=seed,
-        batch_size=40,
+        kept=kept,
+        batch_size=NANO_CALL,
         post_processing="raw",
     )
 
@@ -408,12 +430,8 @@ def code_digest() -> str:
     import protocols
     import specref_core
 
-    digest = hashlib.sha256()
-    for package in (specref_core, protocols, fixtures):
-        folder = Path(str(package.__file__)).parent
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
+    folders = [Path(str(package.__file__)).parent for package in (specref_core, protocols, fixtures)]
+    return files_digest(folders, suffixes=(".py",))[:12]
 
 
 def _share_processors() -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from audits.claims import claim
 from audits.granularity import Percentage, possible_counts
@@ -357,7 +357,7 @@ def _ratio(first: Any, second: Any) -> tuple[float, float, float]:
     n, ratio = len(first), float(first.mean() / second.mean())
     if n < 2:
         return ratio, 0.0, math.inf
-    t = float(stats.t.ppf(1 - ALPHA / 2, n - 1))
+    t = float(scipy.stats.t.ppf(1 - ALPHA / 2, n - 1))
     covariance = np.cov(first, second) / n
     a = second.mean() ** 2 - t * t * covariance[1, 1]
     b = first.mean() * second.mean() - t * t * covariance[0, 1]
@@ -371,7 +371,7 @@ def _ratio(first: Any, second: Any) -> tuple[float, float, float]:
 def _mean_interval(values: Any) -> tuple[float, float]:
     if len(values) < 2:
         return 0.0, math.inf
-    reach = float(stats.t.ppf(1 - ALPHA / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    reach = float(scipy.stats.t.ppf(1 - ALPHA / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
     return max(0.0, float(values.mean()) - reach), float(values.mean()) + reach
 
 

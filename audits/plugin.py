@@ -282,7 +282,8 @@ def _conclude(verdict: Verdict, *, expected: Outcome) -> None:
     if verdict.outcome is not expected:
         pytest.fail(_told(verdict), pytrace=False)
     if verdict.outcome is Outcome.NOT_REPRODUCED:
-        pytest.xfail(_told(verdict))
+        # pytest.xfail(), without a traceback that nobody is shown and that takes longer to write than the verdict.
+        raise pytest.xfail.Exception(_told(verdict), pytrace=False)
 
 
 def _told(verdict: Verdict) -> str:

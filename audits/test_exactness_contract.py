@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from functools import cache
 from itertools import islice
@@ -15,7 +16,7 @@ from fixtures.nano.tasks import CANVAS, TRAINED, training_pairs
 from specref_core.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from audits.kept_results import KeptResults
     from audits.verdicts import Verdict
@@ -73,20 +74,27 @@ def test_sampled_texts_have_the_targets_distribution(
     record_verdict(verdict)
 
 
-def test_the_planted_violation_is_caught(seed: int, kept: KeptResults, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_planted_violation_is_caught(seed: int, kept: KeptResults) -> None:
     """A verifier that keeps drafts twice too readily fails the same test on the same prompts."""
-    from specref_core.decoding import block_speculation
-
-    class Lenient(block_speculation.Sampling):
-        def acceptance(self, p: float, q: float) -> float:
-            return FACTOR * super().acceptance(p, q)
-
-    monkeypatch.setattr(block_speculation, "Sampling", Lenient)
     fit, shown = _fitted("rejection", seed, kept, planted=FACTOR)
     assert fit.p_value < exactness.ALPHA
     assert shown >= exactness.POWER
     planted = exactness.sampled_verdict(fit, shown, system=SYSTEM, benchmark="nano", violation=VIOLATION)
     assert planted.outcome is Outcome.NOT_REPRODUCED
+
+
+@contextmanager
+def _lenient(factor: float) -> Iterator[None]:
+    """Let the verifier keep drafts too readily."""
+    from specref_core.decoding import block_speculation
+
+    class Lenient(block_speculation.Sampling):
+        def acceptance(self, p: float, q: float) -> float:
+            return factor * super().acceptance(p, q)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(block_speculation, "Sampling", Lenient)
+        yield
 
 
 @cache
@@ -132,7 +140,8 @@ def _fitted(
     """Return the fit of the verified tokens, and the power of its test; from an earlier run of the same code if any."""
 
     def compute() -> dict[str, Any]:
-        tokens = _verified(verification, seed)
+        with nullcontext() if planted is None else _lenient(planted):
+            tokens = _verified(verification, seed)
         return {
             "fit": asdict(exactness.uniformity(tokens, seed)),
             "power": float(exactness.power_against(tokens, FACTOR)),

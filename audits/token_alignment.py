@@ -21,6 +21,7 @@ from protocols.problems import ChoiceProblem
 from specref_core import loading
 from specref_core.alignment import project
 from specref_core.errors import GeneratorError
+from specref_core.fingerprint import settings_digest
 from specref_core.generator import Budget, Projection
 from specref_core.masking import MaskPolicy, normalise
 
@@ -98,7 +99,17 @@ def drafts(system: LiveSystem, benchmark: str) -> list[Aligned]:
         found = _asked(system, "draft", lambda: list(pipeline.draft(prompts, budget=budget, seed=0)))
         if len(found) != len(prompts):
             raise GeneratorError(f"draft() of {system.name!r} returned {len(found)} drafts for {len(prompts)} prompts")
-    return [_aligned(system, draft) for draft in found if draft.token_ids]
+    found = [draft for draft in found if draft.token_ids]
+
+    def project_all() -> list[tuple[Any, Any]]:
+        every = [_projected(system, draft) for draft in found]
+        return [(seen.spans.tolist(), seen.scores.tolist()) for seen in every]
+
+    seen = system.recall(f"projections|{benchmark}|{settings_digest(*found)}", project_all)
+    return [
+        Aligned(draft, Projection(np.array(spans, np.int64).reshape(-1, 2), np.array(scores, np.float64)))
+        for draft, (spans, scores) in zip(found, seen, strict=True)
+    ]
 
 
 def misplaced(system: LiveSystem, benchmark: str, aligned: Sequence[Aligned]) -> Verdict:
@@ -262,7 +273,7 @@ def _drafts_by_prompt(system: LiveSystem, benchmark: str) -> dict[str, Draft]:
     return dict(zip(prompts, found, strict=True)) if found is not None else {}
 
 
-def _aligned(system: LiveSystem, draft: Draft) -> Aligned:
+def _projected(system: LiveSystem, draft: Draft) -> Projection:
     pipeline: Any = system.pipeline
     seen = _asked(system, "project", lambda: pipeline.project(draft))
     if not isinstance(seen, Projection):
@@ -273,7 +284,7 @@ def _aligned(system: LiveSystem, draft: Draft) -> Aligned:
             f"project() of {system.name!r} returned spans of shape {spans.shape} and {len(scores)} scores; expected "
             "(n, 2) character offsets and one finite score each"
         )
-    return Aligned(draft, seen)
+    return Projection(spans, scores)
 
 
 def _asked(system: LiveSystem, method: str, call: Callable[[], Any]) -> Any:

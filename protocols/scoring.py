@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from protocols.execution.judge import Judge
 
 
+_LEVELS: dict[tuple[object, ...], str] = {}
+"""Isolation levels that judges of this process reached, by their settings."""
 _STARTS = 4  # a judge that cannot be kept alive so often is not the victim of chance
 
 
@@ -100,9 +102,13 @@ def open_scorer(problems: Sequence[Problem], settings: ScoringSettings) -> Itera
 
         limits = Limits(timeout=settings.timeout)
         judge = Judge(workers=settings.workers, limits=limits, require_isolation=settings.require_isolation)
-        level = _again(lambda: judge.isolation)
-        with judge:
-            yield CodeScorer(judge, settings, level)
+        # A machine's level is learned once a process; the judge itself starts when there is something to judge, and
+        # says so if it reaches another level then.
+        setting = (settings.workers, limits, settings.require_isolation)
+        if setting not in _LEVELS:
+            _LEVELS[setting] = _again(judge.start)
+        with closing(judge):
+            yield CodeScorer(judge, settings, _LEVELS[setting])
     elif kind is AnswerProblem:
         from protocols.exact_match import Grader
 
@@ -218,19 +224,19 @@ class CodeScorer:
 
         lost = 0
         while todo:
+            if (level := _again(self.judge.start)) != self.isolation:
+                raise SpecRefError(
+                    f"the judge reaches isolation level {level!r} after {self.isolation!r} in this process; run again"
+                )
             try:
                 for score in self.judge.score_many(programs()):
                     todo.popleft()
                     yield score
-            except SpecRefError as error:  # noqa: PERF203 - a verdict takes far longer than the handler
+            except SpecRefError as error:
                 lost += 1
                 if type(error) is not SpecRefError or lost == _STARTS:
                     raise
                 self.judge.close()
-                if (level := _again(lambda: self.judge.isolation)) != self.isolation:
-                    raise SpecRefError(
-                        f"the judge came back with isolation {level!r} after {self.isolation!r}; run again"
-                    ) from error
 
 
 @dataclass(frozen=True, slots=True)

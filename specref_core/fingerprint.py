@@ -1,9 +1,13 @@
-"""Name the weights that a generator runs with, by their bytes."""
+"""Name what a generator runs with by its bytes: weights in memory, files, settings."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
 # Bytes hashed at a time, so that a large tensor is not copied whole from its device.
 _CHUNK = 1 << 28
@@ -36,3 +40,19 @@ def tokenizer_digest(tokenizer: Any) -> str:
     """Return a digest of a fast tokenizer's whole definition."""
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
     return hashlib.sha256(backend.to_str().encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def files_digest(folders: Iterable[Path], *, suffixes: Sequence[str], without: Sequence[str] = ()) -> str:
+    """Return a digest of files: what they are called inside their folder, and their bytes.
+
+    Args:
+        folders: searched to any depth, in this order.
+        suffixes: of the files that count, each with its dot.
+        without: names of files that do not count.
+    """
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(p for p in folder.rglob("*") if p.suffix in suffixes and p.name not in without):
+            digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
+        digest.update(b"\0")
+    return digest.hexdigest()[:16]

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
     from specref_core.generator import LikelihoodRequest, MonteCarlo
 
-_TOKENS_PER_PASS = 4096
+_TOKENS_PER_PASS = {"cpu": 1536}
+"""By device: on a CPU a pass is fastest while its activations stay in the cache."""
+_TOKENS_ELSEWHERE = 4096
 # Below this many independent batches the others say too little about a batch's own baseline.
 _FEWEST_BATCHES = 4
 
@@ -55,7 +57,7 @@ def encode_pair(tokenizer: Any, context: str, continuation: str) -> tuple[list[i
 
 @torch.no_grad()
 def ar_log_likelihood(
-    model: Any, tokenizer: Any, requests: Sequence[LikelihoodRequest], *, tokens_per_pass: int = _TOKENS_PER_PASS
+    model: Any, tokenizer: Any, requests: Sequence[LikelihoodRequest], *, tokens_per_pass: int | None = None
 ) -> list[list[LogLikelihood]]:
     """Score every continuation of every request with a left-to-right model, exactly.
 
@@ -65,7 +67,7 @@ def ar_log_likelihood(
         model: a causal language model of transformers.
         tokenizer: its tokenizer.
         requests: contexts with their continuations.
-        tokens_per_pass: padded tokens of one batch.
+        tokens_per_pass: padded tokens of one batch; what suits the model's device if not given.
 
     Raises:
         InputError: a pair is longer than the model's context, or an empty context has no token to stand for it.
@@ -90,7 +92,9 @@ def ar_log_likelihood(
             found.append(-float(_cross_entropy(at, wanted).double().sum()))
         return found
 
-    for packed in _packed([len(pairs[i][0]) + len(pairs[i][1]) for i in scorable], tokens_per_pass):
+    for packed in _packed(
+        [len(pairs[i][0]) + len(pairs[i][1]) for i in scorable], tokens_per_pass or _usual_tokens(model)
+    ):
         values |= batches.run([scorable[place] for place in packed], score)
     scored = [LogLikelihood(values.get(i, 0.0), 0.0, 0, len(target)) for i, (_, target) in enumerate(pairs)]
     return regroup(scored, requests)
@@ -104,7 +108,7 @@ def masked_log_likelihood(
     monte_carlo: MonteCarlo,
     seed: int,
     cfg_scale: float = 0.0,
-    tokens_per_pass: int = _TOKENS_PER_PASS,
+    tokens_per_pass: int | None = None,
 ) -> list[list[LogLikelihood]]:
     """Estimate the likelihood bound of every continuation of every request with a masked model.
 
@@ -118,7 +122,7 @@ def masked_log_likelihood(
         monte_carlo: samples, batch and scheme.
         seed: of the masks.
         cfg_scale: classifier-free guidance, as in LLaDA's script; 0 is off.
-        tokens_per_pass: padded tokens of one batch.
+        tokens_per_pass: padded tokens of one batch; what suits the model's device if not given.
 
     Raises:
         InputError: a pair is longer than the model's context, or a target too long for ``scheme="exact"``.
@@ -165,7 +169,7 @@ def masked_cross_entropies(
     targets: Sequence[tuple[Sequence[int], Sequence[int], NDArray[np.bool_]]],
     *,
     cfg_scale: float = 0.0,
-    tokens_per_pass: int = _TOKENS_PER_PASS,
+    tokens_per_pass: int | None = None,
 ) -> list[NDArray[np.float64]]:
     """Return the cross-entropy of every hidden target token under given masks.
 
@@ -173,7 +177,7 @@ def masked_cross_entropies(
         model: a masked language model.
         targets: context ids, target ids and masks (n, L) of each.
         cfg_scale: classifier-free guidance; the unconditional input hides the context.
-        tokens_per_pass: padded tokens of one batch.
+        tokens_per_pass: padded tokens of one batch; what suits the model's device if not given.
 
     Returns:
         for each target (n, L) float64, nats; 0 where the token is not hidden.
@@ -198,7 +202,7 @@ def masked_cross_entropies(
         by_row = torch.split(found, hidden.sum(dim=1).tolist())
         return [loss.numpy() for loss in by_row]
 
-    for packed in _packed([sizes[index] for index, _ in rows], tokens_per_pass):
+    for packed in _packed([sizes[index] for index, _ in rows], tokens_per_pass or _usual_tokens(model)):
         for place, loss in batches.run(packed, score).items():
             index, draw = rows[place]
             losses[index][draw, targets[index][2][draw]] = loss
@@ -342,6 +346,10 @@ def _prefix_token(config: Any, tokenizer: Any) -> int:
         if isinstance(found, int):
             return found
     raise InputError("an empty context needs a beginning- or end-of-text token, and the tokenizer has neither")
+
+
+def _usual_tokens(model: Any) -> int:
+    return _TOKENS_PER_PASS.get(getattr(getattr(model, "device", None), "type", ""), _TOKENS_ELSEWHERE)
 
 
 def _packed(lengths: Sequence[int], tokens_per_pass: int) -> Iterator[list[int]]:

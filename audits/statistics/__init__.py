@@ -1,5 +1,8 @@
 """Tests, intervals and the rule that turns them into outcomes; scipy underneath, no model and no file in sight.
 
+The modules say ``import scipy`` and not ``from scipy import stats``: scipy loads a subpackage when it is first used,
+so that a process that only collects audits does not wait for any.
+
 All intervals are two-sided at 95 % unless a level is given; shares are in [0, 1]; differences are first minus second.
 """
 

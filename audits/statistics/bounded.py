@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from audits.statistics.comparison import LEVEL, Comparison, check_level
 from specref_core.errors import InputError
@@ -37,8 +37,8 @@ def bounded_mean(shares: Sequence[float], *, level: float = LEVEL) -> Comparison
         raise InputError(f"shares {shares!r:.80}: expected one value from 0 to 1 a problem, at least one")
     n, total = len(values), math.fsum(values)
     tail = (1 - level) / 2
-    low = float(stats.beta.ppf(tail, total, n - total + 1)) if total > 0 else 0.0
-    high = float(stats.beta.isf(tail, total + 1, n - total)) if total < n else 1.0
+    low = float(scipy.stats.beta.ppf(tail, total, n - total + 1)) if total > 0 else 0.0
+    high = float(scipy.stats.beta.isf(tail, total + 1, n - total)) if total < n else 1.0
     mean = min(1.0, total / n)
     return Comparison(
         mean, min(low, mean), max(high, mean), math.nan, n, "mean over problems, Clopper-Pearson interval"
@@ -70,7 +70,7 @@ def mean_difference(differences: Sequence[float], *, level: float = LEVEL) -> Co
         reach = max(sizes.high - sizes.effect, sizes.effect - sizes.low)
         test = _EXACT
     else:
-        reach = float(stats.t.ppf(0.5 + level / 2, n - 1)) * spread / math.sqrt(n)
+        reach = float(scipy.stats.t.ppf(0.5 + level / 2, n - 1)) * spread / math.sqrt(n)
         test = "mean over problems, Student-t interval"
-    p_value = float(stats.ttest_1samp(values, 0.0).pvalue) if spread else math.nan
+    p_value = float(scipy.stats.ttest_1samp(values, 0.0).pvalue) if spread else math.nan
     return Comparison(mean, max(-1.0, mean - reach), min(1.0, mean + reach), p_value, n, test)

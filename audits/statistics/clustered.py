@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from audits.statistics.comparison import LEVEL, Comparison, Interval, check_level
 from specref_core.errors import InputError
@@ -103,7 +103,7 @@ def ratio_of_rates(
         return Comparison(0.0, 0.0, 0.0, math.nan, n, test)
     spread = sum(sign * column / mean for sign, column, mean in zip((1, -1, -1, 1), columns, means, strict=True))
     error = float(np.std(spread, ddof=1)) / math.sqrt(n)
-    reach = float(stats.t.ppf(0.5 + level / 2, n - 1)) * error
+    reach = float(scipy.stats.t.ppf(0.5 + level / 2, n - 1)) * error
     return Comparison(ratio, ratio * math.exp(-reach), ratio * math.exp(reach), math.nan, n, test)
 
 
@@ -152,7 +152,7 @@ def fit_cost(
     places = [names[problem] for problem in problems]
     np.add.at(scores, places, design * residuals[:, None])
     spread = inverse @ (scores.T @ scores * clusters / (clusters - 1)) @ inverse
-    reach = float(stats.t.ppf(0.5 + level / 2, clusters - 1)) * np.sqrt(np.diag(spread))
+    reach = float(scipy.stats.t.ppf(0.5 + level / 2, clusters - 1)) * np.sqrt(np.diag(spread))
     ends = [
         (float(value), Interval(float(value - arm), float(value + arm), level))
         for value, arm in zip(coefficients, reach, strict=True)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from audits.statistics.power import ALPHA, POWER
 from specref_core.errors import InputError
@@ -55,10 +55,10 @@ def decide_paired(
         Two (m,) arrays: reproduced, not reproduced.
     """
     b, c = np.asarray(only_first, dtype=float), np.asarray(only_second, dtype=float)
-    reproduced = tango_scores(b, c, n, margin) > stats.norm.isf(alpha / 2)
-    refuted_at = tango_scores(b, c, n, margin or worthwhile) <= -stats.norm.isf(ALPHA / 2)
+    reproduced = tango_scores(b, c, n, margin) > scipy.stats.norm.isf(alpha / 2)
+    refuted_at = tango_scores(b, c, n, margin or worthwhile) <= -scipy.stats.norm.isf(ALPHA / 2)
     if not margin:
-        exact = np.minimum(1.0, 2 * stats.binom.cdf(np.minimum(b, c), np.maximum(b + c, 1), 0.5))
+        exact = np.minimum(1.0, 2 * scipy.stats.binom.cdf(np.minimum(b, c), np.maximum(b + c, 1), 0.5))
         reproduced &= exact <= alpha
     return reproduced, refuted_at & ~reproduced
 
@@ -97,7 +97,7 @@ def decide_share(
         Two (m,) arrays: reproduced, not reproduced.
     """
     k = np.asarray(counts, dtype=float)
-    above, below = stats.binom.sf(k - 1, n, margin), stats.binom.cdf(k, n, margin)
+    above, below = scipy.stats.binom.sf(k - 1, n, margin), scipy.stats.binom.cdf(k, n, margin)
     near, far = (above, below) if direction == 1 else (below, above)
     return near < alpha / 2, far <= ALPHA / 2
 
@@ -166,13 +166,13 @@ def n_to_decide_share(
     above, below = (alpha, ALPHA) if direction == 1 else (ALPHA, alpha)
 
     def decided(n: int) -> float:
-        least = stats.binom.isf(above / 2, n, margin) + 1
-        while least > 0 and stats.binom.sf(least - 2, n, margin) < above / 2:
+        least = scipy.stats.binom.isf(above / 2, n, margin) + 1
+        while least > 0 and scipy.stats.binom.sf(least - 2, n, margin) < above / 2:
             least -= 1
-        most = stats.binom.ppf(below / 2, n, margin)
-        if stats.binom.cdf(most, n, margin) > below / 2:
+        most = scipy.stats.binom.ppf(below / 2, n, margin)
+        if scipy.stats.binom.cdf(most, n, margin) > below / 2:
             most -= 1
-        return float(stats.binom.sf(least - 1, n, share) + stats.binom.cdf(most, n, share))
+        return float(scipy.stats.binom.sf(least - 1, n, share) + scipy.stats.binom.cdf(most, n, share))
 
     return _smallest(decided, power)
 

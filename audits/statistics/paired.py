@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from scipy import optimize, stats
+import scipy
 
 from audits.statistics.comparison import LEVEL, Comparison, Interval, check_level
 from specref_core.errors import InputError
@@ -27,7 +27,7 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
     _check_discordant(only_first, only_second, None)
     if only_first + only_second == 0:
         return 1.0
-    return float(stats.binomtest(only_first, only_first + only_second, 0.5).pvalue)
+    return float(scipy.stats.binomtest(only_first, only_first + only_second, 0.5).pvalue)
 
 
 def paired_interval(only_first: int, only_second: int, n: int, *, level: float = LEVEL) -> Interval:
@@ -49,15 +49,17 @@ def paired_interval(only_first: int, only_second: int, n: int, *, level: float =
     """
     _check_discordant(only_first, only_second, n)
     check_level(level)
-    z = float(stats.norm.ppf(0.5 + level / 2))
+    z = float(scipy.stats.norm.ppf(0.5 + level / 2))
     effect = (only_first - only_second) / n
 
     def distance(delta: float, target: float) -> float:
         return _tango_score(only_first, only_second, n, delta) - target
 
     # The score falls with delta: +z is met below the estimate, -z above it; at +-1 it is unbounded unless met exactly.
-    low = -1.0 if only_second == n else float(optimize.brentq(distance, -1 + 1e-12, effect, args=(z,), xtol=1e-12))
-    high = 1.0 if only_first == n else float(optimize.brentq(distance, effect, 1 - 1e-12, args=(-z,), xtol=1e-12))
+    low = (
+        -1.0 if only_second == n else float(scipy.optimize.brentq(distance, -1 + 1e-12, effect, args=(z,), xtol=1e-12))
+    )
+    high = 1.0 if only_first == n else float(scipy.optimize.brentq(distance, effect, 1 - 1e-12, args=(-z,), xtol=1e-12))
     return Interval(low, high, level)
 
 
@@ -106,7 +108,7 @@ def tango_p_value(only_first: int, only_second: int, n: int, delta: float) -> fl
         InputError: counts are impossible.
     """
     _check_discordant(only_first, only_second, n)
-    return float(2 * stats.norm.sf(abs(_tango_score(only_first, only_second, n, delta))))
+    return float(2 * scipy.stats.norm.sf(abs(_tango_score(only_first, only_second, n, delta))))
 
 
 def _tango_score(b: int, c: int, n: int, delta: float) -> float:

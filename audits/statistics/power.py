@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats
+import scipy
 
 from specref_core.errors import InputError
 
@@ -122,7 +122,7 @@ def n_needed_scaling(
 def _quantiles(alpha: float, power: float) -> tuple[float, float]:
     if not (0 < alpha < 1 and 0 < power < 1):
         raise InputError(f"alpha={alpha!r}, power={power!r}: expected probabilities between 0 and 1")
-    return float(stats.norm.isf(alpha / 2)), float(stats.norm.ppf(power))
+    return float(scipy.stats.norm.isf(alpha / 2)), float(scipy.stats.norm.ppf(power))
 
 
 def _check_shares(*shares: float) -> None:

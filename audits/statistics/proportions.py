@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import cache
 
-from scipy import stats
+import scipy
 
 from audits.statistics.comparison import LEVEL, Interval, check_count, check_level
 
@@ -48,8 +48,8 @@ def clopper_pearson(successes: int, n: int, *, level: float = LEVEL) -> Interval
     check_count(successes, n)
     check_level(level)
     tail = (1 - level) / 2
-    low = float(stats.beta.ppf(tail, successes, n - successes + 1)) if successes else 0.0
-    high = float(stats.beta.isf(tail, successes + 1, n - successes)) if successes < n else 1.0
+    low = float(scipy.stats.beta.ppf(tail, successes, n - successes + 1)) if successes else 0.0
+    high = float(scipy.stats.beta.isf(tail, successes + 1, n - successes)) if successes < n else 1.0
     return Interval(low, high, level)
 
 
@@ -67,10 +67,10 @@ def share_p_value(successes: int, n: int, share: float) -> float:
         InputError: the counts are impossible.
     """
     check_count(successes, n)
-    tails = stats.binom.cdf(successes, n, share), stats.binom.sf(successes - 1, n, share)
+    tails = scipy.stats.binom.cdf(successes, n, share), scipy.stats.binom.sf(successes - 1, n, share)
     return float(min(1.0, 2 * min(tails)))
 
 
 @cache
 def _normal_quantile(level: float) -> float:
-    return float(stats.norm.ppf(0.5 + level / 2))
+    return float(scipy.stats.norm.ppf(0.5 + level / 2))

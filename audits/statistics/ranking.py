@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import optimize, stats
+import scipy
 
 from audits.statistics.comparison import LEVEL, Comparison, Interval, check_level
 from specref_core.errors import InputError
@@ -61,7 +61,7 @@ def kendall_tau(
         raise InputError(f"{len(xs)} and {len(ys)} scores: expected equal numbers, at least two")
     if not (np.ptp(xs) > 0 and np.ptp(ys) > 0):
         raise InputError("a list of equal scores ranks nothing")
-    result = stats.kendalltau(xs, ys)
+    result = scipy.stats.kendalltau(xs, ys)
     rng = np.random.default_rng(seed)
     draws: list[float] = []
     for _ in range(resamples):
@@ -164,7 +164,7 @@ def auroc(
     else:
         interval = _grouped_area(values, positive, np.asarray(groups), level=level, resamples=resamples, seed=seed)
         test = "Mann-Whitney, bootstrap interval over groups"
-    p_value = float(stats.mannwhitneyu(values[positive], values[~positive], alternative="two-sided").pvalue)
+    p_value = float(scipy.stats.mannwhitneyu(values[positive], values[~positive], alternative="two-sided").pvalue)
     return Comparison(area, interval.low, interval.high, p_value, len(values), test)
 
 
@@ -193,12 +193,12 @@ def _percentile(draws: Sequence[float], level: float, *, otherwise: tuple[float,
 
 def _area(values: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
     m, n = int(positive.sum()), int((~positive).sum())
-    ranks = stats.rankdata(values)
+    ranks = scipy.stats.rankdata(values)
     return (float(ranks[positive].sum()) - m * (m + 1) / 2) / (m * n)
 
 
 def _newcombe_area(area: float, m: int, n: int, level: float) -> Interval:
-    z = float(stats.norm.ppf(0.5 + level / 2))
+    z = float(scipy.stats.norm.ppf(0.5 + level / 2))
     mean = (m + n) / 2
 
     def gap(theta: float, side: float) -> float:
@@ -208,8 +208,8 @@ def _newcombe_area(area: float, m: int, n: int, level: float) -> Interval:
 
     # At the borders the estimate itself is a second root; the brackets stay just inside.
     inside = 1e-12
-    low = 0.0 if area <= 0 else float(optimize.brentq(gap, 0.0, min(area, 1 - inside), args=(1.0,)))
-    high = 1.0 if area >= 1 else float(optimize.brentq(gap, max(area, inside), 1.0, args=(-1.0,)))
+    low = 0.0 if area <= 0 else float(scipy.optimize.brentq(gap, 0.0, min(area, 1 - inside), args=(1.0,)))
+    high = 1.0 if area >= 1 else float(scipy.optimize.brentq(gap, max(area, inside), 1.0, args=(-1.0,)))
     return Interval(low, high, level)
 
 

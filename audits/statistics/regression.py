@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from audits.statistics.comparison import LEVEL, Interval, check_level
 from specref_core.errors import InputError
@@ -70,7 +70,7 @@ def fit_line(x: Sequence[float], y: Sequence[float], *, intercept: bool = True, 
     total = float(((ys - centre_y) ** 2).sum())
     freedom = len(xs) - wanted
     error = math.sqrt(residual / freedom) if freedom else math.inf
-    reach = float(stats.t.ppf(0.5 + level / 2, freedom)) if freedom else 1.0
+    reach = float(scipy.stats.t.ppf(0.5 + level / 2, freedom)) if freedom else 1.0
     slope_reach = reach * error / math.sqrt(spread)
     start_reach = reach * error * math.sqrt(1 / len(xs) + centre_x * centre_x / spread)
     return Line(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from audits.statistics.comparison import LEVEL, Comparison, Interval, check_count
 from audits.statistics.proportions import wilson
@@ -26,7 +26,7 @@ def fisher_exact(first: int, first_n: int, second: int, second_n: int) -> float:
     check_count(first, first_n)
     check_count(second, second_n)
     table = np.array([[first, first_n - first], [second, second_n - second]])
-    p_value = stats.fisher_exact(table).pvalue
+    p_value = scipy.stats.fisher_exact(table).pvalue
     return min(1.0, float(p_value))
 
 

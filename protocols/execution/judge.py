@@ -191,8 +191,16 @@ class Judge:
     @property
     def isolation(self) -> str:
         """The isolation level in force, the weakest of all workers'; it belongs into every signature."""
-        if not self._reached:
-            self._start()
+        return self._reached or self.start()
+
+    def start(self) -> str:
+        """Start the workers where they do not run yet, and return the isolation level in force.
+
+        Raises:
+            SpecRefError: their processes were killed while they started.
+            InputError: the machine does not reach the level required.
+        """
+        self._start()
         return self._reached
 
     def __enter__(self) -> Judge:  # noqa: PYI034 - typing.Self is not in Python 3.10

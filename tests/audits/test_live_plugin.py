@@ -86,3 +86,34 @@ def test_options_that_cannot_be_used_are_refused(arguments, told):
     code, output = audit(f"{GENERATORS}:Lookup", *arguments, module=CONTRACT)
     assert code == pytest.ExitCode.USAGE_ERROR
     assert told in output
+
+
+PROBE = """
+import sys
+
+def pytest_unconfigure():
+    print("loaded:", sorted({"torch", "transformers", "tokenizers"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.slow
+def test_a_second_run_of_the_embedded_pair_loads_no_model(tmp_path):
+    (tmp_path / "told_modules.py").write_text(PROBE, encoding="utf-8")
+    chosen = "nano and (contract or alignment or template or refinement_tension or batch or end_rule or planted)"
+    command = [sys.executable, "-m", "pytest", str(ROOT / "audits"), "-k", chosen, "--limit", "3", "-s"]
+    command += ["-p", "told_modules", "-o", f"cache_dir={tmp_path / 'cache'}", f"--rootdir={ROOT}"]
+    loaded = []
+    for _ in range(2):
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])},
+            timeout=280,
+            check=False,
+        )
+        assert " passed" in done.stdout, done.stdout + done.stderr
+        loaded.append(done.stdout.rpartition("loaded: ")[2].splitlines()[0])
+    assert "torch" in loaded[0]
+    assert loaded[1] == "[]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from audits.kept_results import KeptResults
 from audits.live_systems import KIND_OF, LiveSystem, MissingCapabilityError, code_digest, load_benchmark
 from specref_core.errors import CheckpointError, GeneratorError, InputError
 from tests.audits import generators
@@ -102,6 +103,32 @@ def test_missing_weights_are_one_known_error(monkeypatch, tmp_path):
     monkeypatch.setattr(nano, "_HERE", tmp_path)
     with pytest.raises(CheckpointError, match=r"no model\.safetensors"):
         nano_system(ledger=None, limit=None, seed=0)
+
+
+@pytest.mark.parametrize("other", [{}, {"limit": 7}, {"seed": 1}, {"pipeline": generators.Lookup()}])
+def test_a_measurement_is_recalled_by_its_key_and_the_system(tmp_path, other):
+    made = []
+
+    def recalled(key="one", **more):
+        live = system(more.pop("pipeline", Counting()), kept=KeptResults(tmp_path))
+        for name, value in more.items():
+            setattr(live, name, value)
+        return live.recall(key, lambda: made.append(key) or [1.5, None])
+
+    assert recalled() == recalled() == [1.5, None]
+    assert len(made) == 1
+    recalled(**other)
+    assert len(made) == (2 if other else 1)
+    recalled("another key")
+    assert made[-1] == "another key"
+
+
+def test_nothing_is_recalled_of_a_system_that_may_have_changed():
+    made = []
+    live = system(Counting())
+    for _ in range(2):
+        live.recall("one", lambda: made.append(1))
+    assert len(made) == 2
 
 
 def test_the_code_has_one_digest():

@@ -10,6 +10,7 @@ import pytest
 
 from audits import recorded
 
+ROOT = recorded.PATH.parent.parent
 MODULE = """
 import pytest
 from audits.verdicts import Outcome, Verdict
@@ -59,7 +60,7 @@ def run(tmp_path):
             env={
                 "PATH": "/usr/bin:/bin",
                 "COLUMNS": "140",
-                "PYTHONPATH": str(recorded.PATH.parent.parent),
+                "PYTHONPATH": str(ROOT),
                 # Other plugins double the time a process needs to start.
                 "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             },
@@ -168,3 +169,22 @@ def test_a_source_must_be_named(run):
 def test_the_record_is_this_projects_own():
     data = json.loads(recorded.PATH.read_text(encoding="utf-8"))
     assert data["schema"] == recorded.SCHEMA
+
+
+def test_collecting_the_audits_loads_no_heavy_library():
+    program = (
+        "import sys, pytest\n"
+        "assert pytest.main(['audits', '--collect-only', '-qq', '-p', 'no:cacheprovider']) == 0\n"
+        "heavy = {'scipy.stats', 'scipy.optimize', 'torch', 'transformers', 'datasets', 'matplotlib', 'sympy'}\n"
+        "print(f'loaded: {sorted(heavy & set(sys.modules))}')"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False, cwd=ROOT
+    )
+    assert shown.stdout.splitlines()[-1] == "loaded: []", shown.stderr
+
+
+def test_an_expected_failure_keeps_no_traceback(run):
+    _, output = run(RECORDED, "--xfail-tb")
+    assert "XFAILURES" in output
+    assert "def test_recorded" not in output

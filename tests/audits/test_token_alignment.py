@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audits import token_alignment
+from audits.kept_results import KeptResults
 from audits.live_systems import LiveSystem, MissingCapabilityError
 from audits.token_alignment import Aligned, IndexTransfer, index_transfer
 from audits.verdicts import Outcome
@@ -103,6 +104,13 @@ class Pipeline(generators.Lookup):
         return f"{self.refiner}{self.naive}"
 
 
+class Fixed(Pipeline):
+    """Says that it is the first one."""
+
+    def fingerprint(self):
+        return "word pieceFalse"
+
+
 class Naive(Pipeline):
     name, naive = "naive", True
 
@@ -134,6 +142,20 @@ class TestVerdicts:
             assert naive.n == live.limit
         cells = token_alignment.figures(found)
         assert (cells["missed by index"] == "0") == (kind is Alike)
+
+    def test_projections_of_an_earlier_run_are_those_of_the_same_drafts(self, tmp_path, monkeypatch):
+        first = token_alignment.drafts(system(Pipeline(), kept=KeptResults(tmp_path)), "nano-code")
+        with monkeypatch.context() as patched:
+            patched.delattr(Pipeline, "refiner")  # projects no more
+            again = token_alignment.drafts(system(Fixed(), kept=KeptResults(tmp_path)), "nano-code")
+        for one, two in zip(first, again, strict=True):
+            assert one.draft == two.draft
+            np.testing.assert_array_equal(one.seen.spans, two.seen.spans)
+            np.testing.assert_array_equal(one.seen.scores, two.seen.scores)
+        shorter = Fixed()
+        shorter.draft = lambda prompts, **_: [drafted("byte-level", "x = 1", [1.0] * 9) for _ in prompts]
+        other = token_alignment.drafts(system(shorter, kept=KeptResults(tmp_path)), "nano-code")
+        assert all(one.seen.spans.max() <= len("x = 1") for one in other)
 
     @pytest.mark.parametrize(("kind", "outcome"), [(Pipeline, REPRODUCED), (Alike, Outcome.INCONCLUSIVE)])
     def test_scores(self, kind, outcome):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from specref_core.fingerprint import settings_digest, tokenizer_digest, weights_digest
+from specref_core.fingerprint import files_digest, settings_digest, tokenizer_digest, weights_digest
 from tests import small_tokenizers
 
 
@@ -40,3 +40,23 @@ def test_a_tokenizer_is_named_by_its_whole_definition():
 
 def test_settings_do_not_run_together():
     assert settings_digest("ab", "c") != settings_digest("a", "bc")
+
+
+def test_files_are_named_by_place_and_bytes(tmp_path):
+    def digest():
+        return files_digest([tmp_path / "a", tmp_path / "b"], suffixes=(".py", ".json"), without=("record.json",))
+
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+    seen = [digest()]
+    for place, content in (("a/x.py", "1"), ("a/x.py", "2"), ("b/x.py", "2"), ("a/y.json", ""), ("b/sub", None)):
+        path = tmp_path / place
+        path.write_text(content, encoding="utf-8") if content is not None else path.mkdir()
+        seen.append(digest())
+    (tmp_path / "b/x.py").rename(tmp_path / "b/sub/x.py")
+    seen.append(digest())
+    assert seen[-2] == seen[-3], "a folder without files changed it"
+    assert len(set(seen)) == len(seen) - 1
+    for indifferent in ("a/record.json", "a/x.pyc", "b/notes.md"):
+        (tmp_path / indifferent).write_text("1", encoding="utf-8")
+        assert digest() == seen[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from fixtures.checkpoints import make_llada_checkpoint
+from specref_core import likelihood
 from specref_core.errors import InputError
 from specref_core.generator import LikelihoodRequest, MonteCarlo
 from specref_core.likelihood import (
@@ -218,3 +220,10 @@ def test_white_space_at_the_end_of_the_context_moves_to_the_target(loaded):
         before, target = encode_pair(tokenizer, context, continuation)
         assert tokenizer.decode(before) == "Answer:"
         assert tokenizer.decode(target) == (context + continuation).removeprefix("Answer:")
+
+
+@pytest.mark.parametrize(("device", "longest"), [("cpu", 1536), ("cuda", 4096), (None, 4096)])
+def test_a_pass_takes_what_suits_the_device(device, longest):
+    model = SimpleNamespace(device=SimpleNamespace(type=device)) if device else SimpleNamespace()
+    groups = list(likelihood._packed([64] * 200, likelihood._usual_tokens(model)))
+    assert max(map(len, groups)) * 64 == longest
