@@ -206,6 +206,18 @@ def test_a_floor_refuses_drafts_that_are_likeliest_but_not_likely(models):
     assert passes == {0.0: 2, 0.5: 9}  # look, and all the rest; look, the second, and one each
 
 
+@pytest.mark.parametrize(("alternatives", "passes"), [(1, 4), (2, 2)])
+def test_of_a_step_the_least_sure_token_is_varied(models, alternatives, passes):
+    """Steps of two: the first token is torn and settles for the second likeliest, the other one is never in doubt."""
+    logits = torch.zeros(9, 320)
+    logits[1::2, 9], logits[1::2, 8], logits[2::2, 9] = 12.0, 11.0, 30.0
+    ids, masked = torch.full((1, 9), 5), torch.arange(9)[None] >= 1
+    how = PsdSettings(LeftToRight(2), 8, alternatives=alternatives, most_states=2**5)
+    out = psd(Settling(models[0], logits), ids, masked, speculation=how)
+    assert out.ids.tolist() == [[5, *[8, 9] * 4]]
+    assert out.forward_passes.tolist() == [passes]
+
+
 @pytest.mark.parametrize("most", [1, 2, 5, 30])
 @pytest.mark.parametrize("alternatives", [2, 400])
 def test_a_pass_never_has_more_states_than_allowed(models, most, alternatives):
