@@ -7,9 +7,10 @@ character, or bytes that are no text at all.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
+from itertools import groupby, pairwise
 from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,10 @@ _WINDOW = 256
 
 # A line break is its own token almost everywhere, so what follows it is tokenized as the middle of a text.
 _ANCHOR = "\n"
+
+# A token of one byte, as tokenizers with byte fallback name it.
+_BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")
+_REPLACEMENT = "\ufffd".encode()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,6 +173,7 @@ def _decode_by_prefixes(tokenizer: Any, ids: list[int], silent: NDArray[np.bool_
         if not hide:
             spoken.append(token_id)
         ends.append(len(commonprefix([whole, _decode(tokenizer, spoken)])))  # noqa: RUF071 - any strings, not paths
+    _settle_byte_runs(tokenizer, ids, silent, ends, seam)
     edges = np.maximum.accumulate(np.clip(np.array([seam, *ends], dtype=np.int64), seam, len(whole))) - seam
     if shown:
         edges[1 + int(np.flatnonzero(~silent)[-1]) :] = len(whole) - seam
@@ -179,6 +185,25 @@ def _decode_by_prefixes(tokenizer: Any, ids: list[int], silent: NDArray[np.bool_
     empty = spans[:, 0] == spans[:, 1]
     spans[empty] = reach[empty, None]
     return Decoded(whole[seam:], spans)
+
+
+def _settle_byte_runs(tokenizer: Any, ids: list[int], silent: NDArray[np.bool_], ends: list[int], seam: int) -> None:
+    """Correct, in place, where prefixes that end with byte tokens end: an unfinished U+FFFD looks like a whole one."""
+    backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    named = [None if hide else backend.id_to_token(i) for i, hide in zip(ids, silent, strict=True)]
+    found = [_BYTE_TOKEN.fullmatch(name or "") for name in named]
+    for is_byte, group in groupby(range(len(ids)), key=lambda i: found[i] is not None):
+        run = list(group)
+        data = bytes(int(match[1], 16) for i in run if (match := found[i]))
+        if not is_byte or _REPLACEMENT not in data:
+            continue
+        try:
+            data.decode("utf-8")
+        except UnicodeDecodeError:
+            continue  # each byte stands for a replacement character of its own
+        start = ends[run[0] - 1] if run[0] else seam
+        for count, i in enumerate(run, start=1):
+            ends[i] = start + len(data[:count].decode("utf-8", "ignore"))
 
 
 def _decode(tokenizer: Any, ids: list[int]) -> str:

@@ -57,6 +57,16 @@ class TestDecode:
         assert decoded.spans.tolist() == [[0, 1], *[[1, 2]] * 4, [2, 3]]
         assert decoded.pieces() == ("a", "🙂", "", "", "", "b")
 
+    @pytest.mark.parametrize("text", [" \ufffd", "\ufffd\ufffdé\ufffd", "a\ufffd🙂"])
+    def test_a_replacement_character_of_the_text_is_one_character(self, text):
+        tokenizer = small_tokenizers.ALL["byte fallback"]()
+        tokens = encode_continuation(tokenizer, text)
+        decoded = decode_continuation(
+            tokenizer, tokens.token_ids, context=encode_continuation(tokenizer, "x").token_ids
+        )
+        assert decoded.text == text
+        assert decoded.spans.tolist() == tokens.spans.tolist()
+
     def test_bytes_that_are_no_text_become_replacement_characters(self):
         tokenizer = small_tokenizers.byte_level()
         pieces = tokenizer.encode("🙂").ids  # four bytes
