@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 NANO_PROBLEMS = 72
 """Held-out problems a family for the embedded pair: 5 points are excluded where no pair is discordant."""
-NANO_CANVASES, NANO_CALL = 9, 18
+NANO_CANVASES, NANO_CALL = 9, 36
 """Canvases denoised together, whose activations stay in a processor's cache, and problems a call: few enough that two
 processes share a cell evenly."""
 NANO_BENCHMARKS = {"code": ("nano-code",), "answers": ("nano-arithmetic",), "choices": ("nano-choices",)}

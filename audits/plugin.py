@@ -7,6 +7,7 @@ they reach the terminal from xdist's workers too.
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,9 @@ MODES = ("reproduce", "guard")
 RECORDED_SOURCES = ("published", "shipped", "nano", "data")
 """Sources whose verdicts are on record; ``data`` are public benchmark files, which only some machines have."""
 SOURCES = (*RECORDED_SOURCES, "full", "custom")
+_COLLECTIONS = (50_000, 20, 50)
+"""Thresholds of the garbage collector: what torch and transformers import, half a million objects, stays, and looking
+through it at Python's own rhythm takes two seconds a process."""
 PROPERTY = "specref-verdict"
 ROW = "specref-row"
 
@@ -72,7 +76,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers, so that an installed copy without its pyproject.toml knows them, and check the options."""
     config.addinivalue_line("markers", "gpu: needs the full models on a CUDA device; deselected unless -m gpu is given")
     config.addinivalue_line("markers", "slow: takes more than ten seconds on two cores")
-    config.addinivalue_line("markers", "xdist_group(name): tests that one worker runs under --dist loadgroup")
     config.addinivalue_line("markers", f"source(name): what an audit measures, one of {', '.join(SOURCES)}")
     samples = config.getoption("--samples")
     if samples is not None and not samples.exists():
@@ -85,6 +88,22 @@ def pytest_configure(config: pytest.Config) -> None:
                 "--mode guard looks at your own outputs only: name them with --samples PATH, or --generator TARGET"
             )
     config.pluginmanager.register(_Verdicts(config), "specref-verdicts")
+    gc.set_threshold(*_COLLECTIONS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give out the tests of ``--dist loadgroup`` in groups of our own."""
+    if config.getoption("dist") != "loadgroup":
+        return None
+    from audits.distribution import ByMeasurement
+
+    return ByMeasurement(config, log)
+
+
+def pytest_unconfigure() -> None:
+    """Spare pytest and the interpreter five looks each through everything that was imported."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
     Measure = Callable[[str, str, str], audit.Passed]
 
-# Tests share what was measured of a form, so xdist's workers must not split them (--dist loadgroup).
-pytestmark = pytest.mark.xdist_group("post-processing")
-
 FORMS = {"humaneval": CONTINUATION_FORMS, "mbpp": PROGRAM_FORMS}
 TRANSFORMS = ("strip", "dedent", "stop-sequences")
 

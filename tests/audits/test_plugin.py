@@ -188,3 +188,12 @@ def test_an_expected_failure_keeps_no_traceback(run):
     _, output = run(RECORDED, "--xfail-tb")
     assert "XFAILURES" in output
     assert "def test_recorded" not in output
+
+
+def test_tests_of_one_measurement_stay_together():
+    from audits import distribution
+
+    scheduler = object.__new__(distribution.ByMeasurement)
+    together, apart = (f"audits/{file}::test_a[x/y::z]" for file in ("test_post_processing.py", "test_other.py"))
+    assert scheduler._split_scope(together) == "audits/test_post_processing.py"
+    assert scheduler._split_scope(apart) == apart
