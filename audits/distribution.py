@@ -14,7 +14,7 @@ TOGETHER = frozenset({"test_post_processing.py"})
 """Files whose tests stay together; every other test goes to whichever worker is free."""
 
 
-class ByMeasurement(LoadScopeScheduling):
+class ByMeasurement(LoadScopeScheduling):  # type: ignore[misc]  # xdist is untyped
     """xdist's scheduler of groups; the largest group is given out first."""
 
     def _split_scope(self, nodeid: str) -> str:
