@@ -102,7 +102,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_unconfigure() -> None:
-    """Spare pytest and the interpreter five looks each through everything that was imported."""
+    """Spare pytest, which collects five times now, and the interpreter a look through everything that was imported."""
     gc.freeze()
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from audits import recorded
+from audits import distribution, plugin, recorded
 
 ROOT = recorded.PATH.parent.parent
 MODULE = """
@@ -191,9 +192,15 @@ def test_an_expected_failure_keeps_no_traceback(run):
 
 
 def test_tests_of_one_measurement_stay_together():
-    from audits import distribution
-
     scheduler = object.__new__(distribution.ByMeasurement)
+    assert distribution.TOGETHER <= {path.name for path in recorded.PATH.parent.glob("test_*.py")}
     together, apart = (f"audits/{file}::test_a[x/y::z]" for file in ("test_post_processing.py", "test_other.py"))
     assert scheduler._split_scope(together) == "audits/test_post_processing.py"
     assert scheduler._split_scope(apart) == apart
+
+
+@pytest.mark.parametrize(("dist", "ours"), [("loadgroup", True), ("load", False), ("loadfile", False)])
+def test_groups_are_given_out_where_groups_are_asked_for(monkeypatch, dist, ours):
+    monkeypatch.setattr(distribution, "ByMeasurement", lambda config, log: (config, log))
+    config = SimpleNamespace(getoption={"dist": dist}.__getitem__)
+    assert plugin.pytest_xdist_make_scheduler(config, "log") == ((config, "log") if ours else None)
